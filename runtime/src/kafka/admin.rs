@@ -1,0 +1,298 @@
+//! Questions to the cluster, and the creation of topics: what is needed before a
+//! pipeline runs. All calls wait; none joins a group.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic as RdNewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+
+use super::ffi::admin::describe_topics;
+use super::ffi::consume::ConsumerClient;
+use super::ffi::error::of_code;
+use super::ffi::list::List;
+use super::ffi::logs;
+use super::settings::{MAX_MESSAGE_BYTES_DEFAULT, inquiry_conf};
+use super::{Bounds, KafkaError, TopicPartition, codes};
+use crate::plan::Cluster;
+
+pub use super::ffi::admin::Described as TopicDescription;
+
+/// A connection to ask over.
+pub struct Admin {
+    client: AdminClient<Logging>,
+    reader: ConsumerClient,
+    cluster: Cluster,
+    client_id: String,
+}
+
+/// A topic to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: i32,
+    pub replication: i32,
+    /// Kafka's topic configuration.
+    pub config: Vec<(String, String)>,
+}
+
+/// A topic of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicListing {
+    pub name: String,
+    pub partitions: usize,
+}
+
+impl Admin {
+    /// Creates the clients; they connect when something is asked.
+    pub fn open(cluster: &Cluster, client_id: &str) -> Result<Self, KafkaError> {
+        let mut config = ClientConfig::new();
+        for (key, value) in &cluster.properties {
+            config.set(key, value);
+        }
+        config
+            .set("bootstrap.servers", &cluster.bootstrap)
+            .set("client.id", client_id);
+        config
+            .set("enable.metrics.push", "false")
+            .set_log_level(RDKafkaLogLevel::Info);
+        Ok(Self {
+            client: AdminClient::from_config_and_context(&config, Logging).map_err(|e| of_crate(&e))?,
+            reader: ConsumerClient::new(inquiry_conf(cluster, client_id, client_id)?)?,
+            cluster: cluster.clone(),
+            client_id: client_id.to_owned(),
+        })
+    }
+
+    /// The id that the cluster got when it was formatted.
+    pub fn cluster_id(&self, timeout: Duration) -> Result<String, KafkaError> {
+        let id = self.reader.client().cluster_id(timeout);
+        id.ok_or_else(|| of_code(codes::LOCAL_TIMED_OUT, "the cluster did not tell its id in time"))
+    }
+
+    pub fn node_count(&self, timeout: Duration) -> Result<usize, KafkaError> {
+        let metadata = self
+            .client
+            .inner()
+            .fetch_metadata(None, timeout)
+            .map_err(|e| of_crate(&e))?;
+        Ok(metadata.brokers().len())
+    }
+
+    /// All topics of the cluster, by name.
+    pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicListing>, KafkaError> {
+        let metadata = self
+            .client
+            .inner()
+            .fetch_metadata(None, timeout)
+            .map_err(|e| of_crate(&e))?;
+        let listing = |t: &rdkafka::metadata::MetadataTopic| TopicListing {
+            name: t.name().to_owned(),
+            partitions: t.partitions().len(),
+        };
+        let mut topics: Vec<_> = metadata.topics().iter().map(listing).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
+    }
+
+    /// Ids and partition counts, in the order of `names`; an inner error says what is
+    /// wrong with that topic (it may not exist). A broker that cannot describe topics
+    /// (older than Kafka 2.8 knows no ids) makes the id `None`.
+    pub fn describe(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Vec<Result<TopicDescription, KafkaError>>, KafkaError> {
+        let mut once = names.to_vec();
+        once.sort_unstable();
+        once.dedup();
+        if once.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described = describe_topics(self.reader.client(), &once, timeout)?;
+        // A description with an error does not tell its name; they come in order.
+        let by_name: BTreeMap<_, _> = once.into_iter().zip(described).collect();
+        let missing = || Err(of_code(codes::UNKNOWN_TOPIC_OR_PART, ""));
+        Ok(names
+            .iter()
+            .map(|name| by_name.get(name).cloned().unwrap_or_else(missing))
+            .collect())
+    }
+
+    /// `max.message.bytes` of each topic, in the order of `names`.
+    pub fn max_message_bytes(&self, names: &[&str], timeout: Duration) -> Result<Vec<usize>, KafkaError> {
+        let mut once = names.to_vec();
+        once.sort_unstable();
+        once.dedup();
+        if once.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked: Vec<_> = once.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let options = AdminOptions::new().request_timeout(Some(timeout));
+        let answer = block_on(self.client.describe_configs(&asked, &options)).map_err(|e| of_crate(&e))?;
+        let mut limits = BTreeMap::new();
+        for (name, resource) in once.iter().zip(answer) {
+            let resource = resource.map_err(|code| of_error_code(code, name))?;
+            let entry = resource.get("max.message.bytes").and_then(|e| e.value.as_deref());
+            let limit = entry
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(MAX_MESSAGE_BYTES_DEFAULT);
+            limits.insert(*name, limit);
+        }
+        Ok(names
+            .iter()
+            .map(|name| limits.get(name).copied().unwrap_or(MAX_MESSAGE_BYTES_DEFAULT))
+            .collect())
+    }
+
+    /// The value of one topic setting; `None` if the topic has none.
+    pub fn topic_setting(
+        &self,
+        topic: &str,
+        key: &str,
+        timeout: Duration,
+    ) -> Result<Option<String>, KafkaError> {
+        let options = AdminOptions::new().request_timeout(Some(timeout));
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let answer = block_on(self.client.describe_configs(&asked, &options)).map_err(|e| of_crate(&e))?;
+        let Some(resource) = answer.into_iter().next() else {
+            return Ok(None);
+        };
+        let resource = resource.map_err(|code| of_error_code(code, topic))?;
+        Ok(resource.get(key).and_then(|entry| entry.value.clone()))
+    }
+
+    /// True if it was created, false if it was there already.
+    pub fn create_topic(&self, topic: &NewTopic, timeout: Duration) -> Result<bool, KafkaError> {
+        let replication = TopicReplication::Fixed(topic.replication);
+        let mut new = RdNewTopic::new(&topic.name, topic.partitions, replication);
+        for (key, value) in &topic.config {
+            new = new.set(key, value);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(timeout))
+            .operation_timeout(Some(timeout));
+        let answers = block_on(self.client.create_topics([&new], &options)).map_err(|e| of_crate(&e))?;
+        match answers.into_iter().next() {
+            Some(Ok(_)) => Ok(true),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
+            Some(Err((name, code))) => Err(of_error_code(code, &name)),
+            None => Err(of_code(codes::LOCAL_FAIL, "the answer is empty")),
+        }
+    }
+
+    /// First offset and last stable offset of a partition.
+    pub fn bounds(&self, partition: &TopicPartition, timeout: Duration) -> Result<Bounds, KafkaError> {
+        let (start, end) = self
+            .reader
+            .client()
+            .bounds(&partition.topic, partition.partition, timeout)?;
+        Ok(Bounds { start, end })
+    }
+
+    /// A look at a group's offsets, without being a member.
+    pub fn group(&self, group: &str) -> Result<GroupOffsets, KafkaError> {
+        Ok(GroupOffsets {
+            reader: ConsumerClient::new(inquiry_conf(&self.cluster, &self.client_id, group)?)?,
+        })
+    }
+}
+
+/// What a group has committed, as an onlooker sees it.
+pub struct GroupOffsets {
+    reader: ConsumerClient,
+}
+
+impl GroupOffsets {
+    /// Stable offsets only; `None`: nothing.
+    pub fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, Option<i64>)>, KafkaError> {
+        committed(&self.reader, partitions, timeout)
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin")
+            .field("bootstrap", &self.cluster.bootstrap)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Committed offsets; an element's error is an error, never "none".
+pub(super) fn committed(
+    client: &ConsumerClient,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+) -> Result<Vec<(TopicPartition, Option<i64>)>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = List::of_partitions(partitions)?;
+    client.committed(&list, timeout)?;
+    list.check_elements()?;
+    let offsets = list
+        .elements()
+        .into_iter()
+        .map(|e| (e.offset >= 0).then_some(e.offset));
+    Ok(partitions.iter().cloned().zip(offsets).collect())
+}
+
+/// Sends the crate's log lines where all others go.
+struct Logging;
+
+impl ClientContext for Logging {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        logs::write(level as i32, "admin", facility, line);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        tracing::debug!(target: "librdkafka", client = "admin", %error, reason, "trouble the client recovers from");
+    }
+}
+
+fn of_crate(error: &RdError) -> KafkaError {
+    match error.rdkafka_error_code() {
+        Some(code) => of_error_code(code, &error.to_string()),
+        None => of_code(codes::LOCAL_FAIL, &error.to_string()),
+    }
+}
+
+fn of_error_code(code: RDKafkaErrorCode, about: &str) -> KafkaError {
+    let error = of_code(code as i32, "");
+    KafkaError {
+        message: format!("{about}: {}", error.message),
+        ..error
+    }
+}
+
+/// Waits for an answer of the crate's, which its own thread brings; each request
+/// carries a timeout.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

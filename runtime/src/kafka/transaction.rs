@@ -1,0 +1,355 @@
+//! The transactional producer: the only file that calls init, begin, send offsets,
+//! commit and abort.
+//!
+//! Each call ends in one arm of [`TransactionError`], tested in this order:
+//!
+//! | librdkafka says | here | what the lane does |
+//! | --- | --- | --- |
+//! | fatal | `Fatal` | replaces the producer, then resolves |
+//! | requires abort | `Abortable` | aborts, rewinds, begins again |
+//! | retriable | the same call again, until the deadline, then `NoVerdict` | replaces the producer, then resolves |
+//! | none of these | `Fatal` | as above |
+//!
+//! Init, commit and abort go on in the background when they time out, and only the
+//! same call may follow; so they are made in slices. Sending offsets may never come
+//! back (librdkafka 5456, 5511), so it is made on a thread of its own, which is left
+//! behind with the whole producer if need be.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use super::consumer::LibrdMember;
+use super::ffi::consume::GroupMetadata;
+use super::ffi::error::{CallFailed, of_code};
+use super::ffi::list::List;
+use super::producer::{Core, Shared};
+use super::settings::ProducerSettings;
+use super::{
+    FailedDelivery, KafkaError, Position, Produce, ProduceError, Producer, ProducerFactory, TransactionError,
+    codes,
+};
+
+/// How long one call of those that go on in the background is.
+const SLICE: Duration = Duration::from_secs(2);
+/// Distance of two calls after a retriable error.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
+/// an acknowledgement, which proves that the coordinator knows the transaction.
+const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
+/// What the answer of the offsets' thread may take beyond its deadline.
+const ANSWER: Duration = Duration::from_millis(250);
+
+/// Opens producers that carry on one transactional id.
+#[derive(Debug, Clone)]
+pub struct LibrdProducerFactory {
+    settings: ProducerSettings,
+    transactional_id: String,
+}
+
+impl LibrdProducerFactory {
+    pub fn new(settings: ProducerSettings, transactional_id: String) -> Self {
+        Self {
+            settings,
+            transactional_id,
+        }
+    }
+
+    pub fn settings(&self) -> &ProducerSettings {
+        &self.settings
+    }
+
+    pub fn transactional_id(&self) -> &str {
+        &self.transactional_id
+    }
+}
+
+impl ProducerFactory for LibrdProducerFactory {
+    type Producer = LibrdProducer;
+
+    /// Fences the producer before it, and ends that one's transaction.
+    fn open(&self, deadline: Instant) -> Result<LibrdProducer, TransactionError> {
+        let core = Core::open(&self.settings, Some(&self.transactional_id))
+            .map_err(|cause| TransactionError::Fatal { fenced: false, cause })?;
+        let init = |slice| core.client().init_transactions(slice);
+        until_verdict(deadline, SLICE, init)?;
+        // What went unanswered so far belongs to an older epoch.
+        core.handle().hooks().guard().reset();
+        let offsets = OffsetsThread::start(Arc::clone(core.shared()))
+            .map_err(|cause| TransactionError::Fatal { fenced: false, cause })?;
+        Ok(LibrdProducer {
+            core,
+            offsets,
+            begun: false,
+            produced: 0,
+            registered: false,
+            abandoned: false,
+        })
+    }
+}
+
+/// A transactional producer over librdkafka.
+#[derive(Debug)]
+pub struct LibrdProducer {
+    core: Core,
+    offsets: OffsetsThread,
+    /// Between a begin and the verdict on its commit or abort.
+    begun: bool,
+    /// Records queued in this transaction.
+    produced: usize,
+    /// The coordinator knows of this transaction, or it has failed: an abort need not wait.
+    registered: bool,
+    /// A call never came back.
+    abandoned: bool,
+}
+
+impl LibrdProducer {
+    fn usable(&self) -> Result<(), TransactionError> {
+        if self.abandoned {
+            return Err(TransactionError::NoVerdict(of_code(
+                codes::LOCAL_TIMED_OUT,
+                "an earlier call of this producer never came back",
+            )));
+        }
+        Ok(())
+    }
+
+    /// After an error that demands the abort, there is nothing to wait for in it.
+    fn noted<T>(&mut self, outcome: Result<T, TransactionError>) -> Result<T, TransactionError> {
+        if let Err(TransactionError::Abortable(_)) = &outcome {
+            self.registered = true;
+        }
+        outcome
+    }
+
+    fn await_acknowledgement(&self, deadline: Instant) {
+        let until = deadline.min(Instant::now() + ACKNOWLEDGED_MAX);
+        while !self.registered
+            && self.produced > 0
+            && self.core.client().outstanding() >= self.produced
+            && Instant::now() < until
+        {
+            // Sends at once what would linger; the verdict does not matter here.
+            self.core.client().flush(Duration::from_millis(5)).ok();
+        }
+    }
+}
+
+impl Producer for LibrdProducer {
+    type Member = LibrdMember;
+
+    fn begin(&mut self) -> Result<(), TransactionError> {
+        self.usable()?;
+        if self.begun {
+            return Ok(());
+        }
+        let soon = Instant::now() + AGAIN.1;
+        until_verdict(soon, SLICE, |_| self.core.client().begin_transaction())?;
+        (self.begun, self.produced, self.registered) = (true, 0, false);
+        // Those of a transaction before, if nobody asked for them.
+        drop(self.core.take_refused());
+        Ok(())
+    }
+
+    fn produce(&mut self, record: &Produce<'_>, deadline: Instant) -> Result<(), ProduceError> {
+        self.usable()?;
+        self.core.produce(record, deadline).inspect_err(|error| {
+            if let ProduceError::Transaction(TransactionError::Abortable(_)) = error {
+                self.registered = true;
+            }
+        })?;
+        self.produced += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self, deadline: Instant) -> Result<(), TransactionError> {
+        self.usable()?;
+        self.core.flush(deadline)
+    }
+
+    fn send_offsets(
+        &mut self,
+        positions: &[Position],
+        member: &LibrdMember,
+        deadline: Instant,
+    ) -> Result<(), TransactionError> {
+        self.usable()?;
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let sent = self
+            .offsets
+            .send(positions, member, deadline)
+            .unwrap_or_else(|cause| {
+                self.abandoned = true;
+                Err(TransactionError::NoVerdict(cause))
+            });
+        self.registered |= sent.is_ok();
+        self.noted(sent)
+    }
+
+    fn commit(&mut self, deadline: Instant) -> Result<(), TransactionError> {
+        self.usable()?;
+        if !self.begun {
+            return Ok(());
+        }
+        let verdict = until_verdict(deadline, SLICE, |slice| {
+            self.core.client().commit_transaction(slice)
+        });
+        self.begun &= verdict.is_err();
+        self.noted(verdict)
+    }
+
+    fn abort(&mut self, deadline: Instant) -> Result<(), TransactionError> {
+        self.usable()?;
+        if !self.begun {
+            return Ok(());
+        }
+        self.await_acknowledgement(deadline);
+        let verdict = until_verdict(deadline, SLICE, |slice| {
+            self.core.client().abort_transaction(slice)
+        });
+        self.begun &= verdict.is_err();
+        verdict
+    }
+
+    fn suspicion(&self) -> Option<String> {
+        if self.abandoned {
+            return Some("a call of the client library never came back".to_owned());
+        }
+        self.core
+            .handle()
+            .hooks()
+            .guard()
+            .suspicion()
+            .or_else(|| self.core.gap())
+    }
+
+    fn failed_deliveries(&mut self) -> Vec<FailedDelivery> {
+        self.core.take_refused()
+    }
+
+    fn discard(self) {
+        // The threads let go by themselves; the last one frees the client.
+        drop(self);
+    }
+}
+
+/// Makes the call until it has a verdict or the deadline has passed, at least once.
+/// The call gets how long it may take.
+fn until_verdict(
+    deadline: Instant,
+    slice: Duration,
+    call: impl Fn(Duration) -> Result<(), CallFailed>,
+) -> Result<(), TransactionError> {
+    let mut pause = AGAIN.0;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Err(failed) = call(slice.min(left)) else {
+            return Ok(());
+        };
+        let cause = match classify(failed) {
+            Verdict::Again(cause) => cause,
+            Verdict::End(error) => return Err(error),
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(TransactionError::NoVerdict(cause));
+        }
+        // A call that timed out has waited already.
+        if cause.code != codes::LOCAL_TIMED_OUT {
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(AGAIN.1);
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Verdict {
+    Again(KafkaError),
+    End(TransactionError),
+}
+
+/// The arms, in the order in which the library wants them tested.
+fn classify(failed: CallFailed) -> Verdict {
+    let CallFailed { error, abortable } = failed;
+    let fenced = codes::is_fenced(error.code);
+    if error.fatal || fenced {
+        // AddOffsetsToTxn lets a fenced producer go on to its abort, which would fail.
+        Verdict::End(TransactionError::Fatal { fenced, cause: error })
+    } else if abortable {
+        Verdict::End(TransactionError::Abortable(error))
+    } else if error.retriable {
+        Verdict::Again(error)
+    } else {
+        Verdict::End(TransactionError::Fatal {
+            fenced: codes::is_fenced(error.code),
+            cause: error,
+        })
+    }
+}
+
+/// The thread that sends offsets, and may be stuck in it for ever.
+#[derive(Debug)]
+struct OffsetsThread {
+    jobs: mpsc::Sender<Job>,
+    answers: mpsc::Receiver<Result<(), TransactionError>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    offsets: List,
+    member: Arc<GroupMetadata>,
+    deadline: Instant,
+}
+
+impl OffsetsThread {
+    fn start(shared: Arc<Shared>) -> Result<Self, KafkaError> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (outbox, answers) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("kafka-offsets".to_owned());
+        thread
+            .spawn(move || {
+                for job in inbox {
+                    // Not in slices: the library turns the end of one into an abort.
+                    let call = |time| shared.client.send_offsets(&job.offsets, &job.member, time);
+                    if outbox
+                        .send(until_verdict(job.deadline, Duration::MAX, call))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            })
+            .map_err(|error| {
+                of_code(
+                    codes::LOCAL_FAIL,
+                    &format!("no thread to send offsets on: {error}"),
+                )
+            })?;
+        Ok(Self { jobs, answers })
+    }
+
+    /// The outer error: the thread did not come back in time.
+    fn send(
+        &self,
+        positions: &[Position],
+        member: &LibrdMember,
+        deadline: Instant,
+    ) -> Result<Result<(), TransactionError>, KafkaError> {
+        let offsets = List::of_positions(positions)?;
+        let job = Job {
+            offsets,
+            member: Arc::clone(&member.0),
+            deadline,
+        };
+        let lost = || {
+            of_code(
+                codes::LOCAL_TIMED_OUT,
+                "sending offsets to the transaction did not come back",
+            )
+        };
+        self.jobs.send(job).map_err(|_| lost())?;
+        let wait = deadline.saturating_duration_since(Instant::now()) + ANSWER;
+        self.answers.recv_timeout(wait).map_err(|_| lost())
+    }
+}
