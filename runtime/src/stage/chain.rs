@@ -1,0 +1,223 @@
+//! All stages of one lane: how a batch gets through them.
+
+use std::time::Instant;
+
+use strait_sdk::batch::Record;
+
+use super::emission::{Emission, Tried};
+use super::run::{FAILED, Run};
+use super::search::Origins;
+use super::visit::{levels, origins};
+use super::wasm::WasmStage;
+use super::{Allowance, Failure, GuestFactory, Outcome, Refusal};
+use crate::guest::{GuestFault, Module};
+use crate::kafka::TopicPartition;
+use crate::plan::Pipeline;
+
+/// The output whose records go to the next stage, and from the last one to the topic of
+/// that name.
+const DEFAULT: &str = "default";
+
+/// The output names to hand to the module of a stage, in the order in which its emissions
+/// refer to them: those of the pipeline, in `OutputIndex` order. A stage that is not the last
+/// always has `default`, even if the pipeline has no such output.
+pub fn output_names(plan: &Pipeline, stage: usize) -> Vec<String> {
+    let mut names: Vec<String> = plan.outputs.iter().map(|output| output.name.clone()).collect();
+    let last = stage.saturating_add(1) >= plan.stages.len();
+    if !last && !names.iter().any(|name| name == DEFAULT) {
+        names.push(DEFAULT.to_owned());
+    }
+    names
+}
+
+/// The stages of one lane, each with its instance.
+pub struct Stages<F: GuestFactory = Module> {
+    pub(super) chain: Vec<WasmStage<F>>,
+    /// How many outputs each record of the last run has, or [`FAILED`].
+    pub(super) parts: Vec<u32>,
+    /// How often the first record of the last run was tried before.
+    tried: u32,
+    /// No output of the last run is larger.
+    largest_bytes: usize,
+    now: fn() -> Instant,
+}
+
+impl<F: GuestFactory + Clone> Stages<F> {
+    /// One module for each stage of the plan, loaded with [`output_names`].
+    pub fn new(plan: &Pipeline, modules: &[F]) -> Result<Self, GuestFault> {
+        debug_assert_eq!(plan.stages.len(), modules.len());
+        let chain = plan
+            .stages
+            .iter()
+            .zip(modules)
+            .enumerate()
+            .map(|(index, (stage, module))| {
+                let last = index + 1 == plan.stages.len();
+                let default = || output_names(plan, index).iter().position(|name| name == DEFAULT);
+                let next = if last {
+                    None
+                } else {
+                    default().and_then(|next| u16::try_from(next).ok())
+                };
+                WasmStage::new(stage, module.clone(), next)
+            });
+        Ok(Self {
+            chain: chain.collect::<Result<_, _>>()?,
+            parts: Vec::new(),
+            tried: 0,
+            largest_bytes: 0,
+            now: Instant::now,
+        })
+    }
+}
+
+impl<F: GuestFactory> Stages<F> {
+    /// Passes records of one partition through all stages. They are cut already to the
+    /// limits of the first (see [`cut`](super::cut)). Results stay until `release`.
+    pub fn run<R: Record>(
+        &mut self,
+        partition: &TopicPartition,
+        records: &[R],
+        allowance: Allowance,
+    ) -> Outcome {
+        self.give_back();
+        self.tried = allowance.tried;
+        if allowance.tried == 0 {
+            return self.pass(partition, records, allowance);
+        }
+        let attempts = std::iter::once(allowance.tried).chain(std::iter::repeat(0));
+        let tried: Vec<Tried<'_, R>> = records
+            .iter()
+            .zip(attempts)
+            .map(|(record, attempt)| Tried { record, attempt })
+            .collect();
+        self.pass(partition, &tried, allowance)
+    }
+
+    /// No output of the last run has more bytes of key, value and headers.
+    pub fn largest_bytes(&self) -> usize {
+        self.largest_bytes
+    }
+
+    /// To be asked before anything is produced: turns records into failures that have an
+    /// output which `check` refuses. Costs nothing unless an output has more than
+    /// `bytes_max` of key, value and headers; `check` then sees every output.
+    pub fn screen<R: Record>(
+        &mut self,
+        outcome: &mut Outcome,
+        records: &[R],
+        bytes_max: usize,
+        check: &mut dyn FnMut(&Emission<'_>) -> Result<(), Refusal>,
+    ) {
+        if self.largest_bytes <= bytes_max {
+            return;
+        }
+        let mut refused: Vec<(usize, usize, Refusal)> = Vec::new();
+        let visited: Result<(), std::convert::Infallible> =
+            self.emissions(outcome, records, &mut |emission| {
+                let known = refused.last().is_some_and(|last| last.0 == emission.origin);
+                if !known && let Err(refusal) = check(emission) {
+                    refused.push((emission.origin, emission.stage, refusal));
+                }
+                Ok(())
+            });
+        debug_assert_eq!(visited, Ok(()));
+        for (record, stage, refusal) in refused {
+            self.fail(outcome, record, stage, refusal);
+        }
+    }
+
+    /// Makes a decided record a failed one: its outputs are visited no more. For what only
+    /// the broker finds out. A record that has failed before keeps its first failure.
+    pub fn fail(&mut self, outcome: &mut Outcome, record: usize, stage: usize, refusal: Refusal) {
+        let (Some(parts), Some(stage)) = (self.parts.get_mut(record), self.chain.get(stage)) else {
+            return;
+        };
+        match std::mem::replace(parts, FAILED) {
+            FAILED => return,
+            0 => outcome.filtered = outcome.filtered.saturating_sub(1),
+            _ => {}
+        }
+        let place = outcome
+            .failures
+            .partition_point(|failure| failure.record < record);
+        let attempts = if record == 0 {
+            self.tried.saturating_add(1)
+        } else {
+            1
+        };
+        outcome.failures.insert(
+            place,
+            Failure {
+                record,
+                kind: refusal.kind,
+                reason: refusal.reason,
+                stage: stage.name.clone(),
+                module_sha256: stage.sha256.clone(),
+                attempts,
+            },
+        );
+    }
+
+    /// Takes back the fate of `record` and all that follow it: they emit nothing, and count
+    /// as not decided.
+    pub fn stop_before(&mut self, outcome: &mut Outcome, record: usize) {
+        self.parts.truncate(record);
+        outcome.decided = outcome.decided.min(record);
+        outcome.failures.retain(|failure| failure.record < record);
+        outcome.filtered = self.parts.iter().filter(|parts| **parts == 0).count() as u64;
+        outcome.stopped = None;
+    }
+
+    /// Gives guest memory back. Must follow each `run`; nothing is visited after it.
+    pub fn release(&mut self, outcome: Outcome) {
+        drop(outcome);
+        self.give_back();
+    }
+
+    /// Drops all instances: guest memory is a cache that must not outlive an abort.
+    pub fn reset(&mut self) {
+        self.chain.iter_mut().for_each(WasmStage::reset);
+        self.parts.clear();
+    }
+
+    fn give_back(&mut self) {
+        self.chain.iter_mut().for_each(WasmStage::release);
+        self.parts.clear();
+    }
+
+    fn pass<R: Record>(
+        &mut self,
+        partition: &TopicPartition,
+        records: &[R],
+        allowance: Allowance,
+    ) -> Outcome {
+        self.parts.resize(records.len(), 0);
+        let mut run = Run::new(partition, &mut self.parts, allowance, self.now);
+        for index in 0..self.chain.len() {
+            let (before, after) = self.chain.split_at_mut(index);
+            let Some(stage) = after.first_mut() else { break };
+            let Some(previous) = before.last() else {
+                run.pass(stage, records, Origins::Own(records.len()));
+                continue;
+            };
+            let mut links = std::mem::take(&mut stage.links);
+            run.link(previous, origins(before, records.len()), &mut links);
+            let inputs = levels(before, &links, records).pop().unwrap_or_default();
+            run.pass(stage, &inputs, Origins::Table(&links));
+            stage.links = links;
+        }
+        let (outcome, largest_bytes) = run.finish();
+        self.largest_bytes = largest_bytes;
+        outcome
+    }
+}
+
+#[cfg(test)]
+impl<F: GuestFactory> Stages<F> {
+    /// Measures guest time with another clock.
+    pub(super) fn with_clock(mut self, now: fn() -> Instant) -> Self {
+        self.now = now;
+        self
+    }
+}
