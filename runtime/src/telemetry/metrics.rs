@@ -1,0 +1,362 @@
+//! Counting what a pipeline does, from the threads that do it.
+//!
+//! [`Metrics`] belongs to the process, [`PipelineMetrics`] to one pipeline; both are cheap to
+//! clone, and every method may be called from any lane.
+//!
+//! Invariants: records are counted by those who call, at commit and not before; what can only
+//! take a few label values is exported from the start, with zero, so that a first occurrence
+//! is an increase; the series of a partition exist only while this process owns it.
+
+mod labels;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use tracing::error;
+
+use self::labels::{FAILURES, FAULTS, REDELIVERED, fault_label};
+pub use self::labels::{RebalanceKind, TransactionOutcome, TransactionPhase};
+use super::catalogue;
+use super::series::{Family, Series};
+use crate::guest::FaultKind;
+use crate::kafka::TopicPartition;
+use crate::lane::state::LaneState;
+use crate::plan::PipelineName;
+use crate::stage::FailureKind;
+
+/// Content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics of the process.
+#[derive(Clone)]
+pub struct Metrics(Arc<Process>);
+
+struct Process {
+    registry: Registry,
+    pipelines: Mutex<BTreeMap<PipelineName, PipelineMetrics>>,
+    /// Held for as long as it is to be exported.
+    _build_info: Series<IntGauge>,
+}
+
+impl Metrics {
+    /// `librdkafka_version` is what the library says of itself when it is loaded.
+    pub fn new(librdkafka_version: &str) -> Self {
+        let registry = Registry::new();
+        let versions = [
+            env!("CARGO_PKG_VERSION"),
+            librdkafka_version,
+            env!("STRAIT_WASMTIME_VERSION"),
+        ];
+        let build_info: Series<IntGauge> = Series::new(&registry, &catalogue::BUILD_INFO, &versions);
+        build_info.with(|gauge| gauge.set(1));
+        Self(Arc::new(Process {
+            registry,
+            pipelines: Mutex::default(),
+            _build_info: build_info,
+        }))
+    }
+
+    /// The metrics of a pipeline: the same ones each time, so that a pipeline that starts
+    /// again goes on counting.
+    pub fn pipeline(&self, name: &PipelineName) -> PipelineMetrics {
+        let mut pipelines = self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pipelines.entry(name.clone());
+        known
+            .or_insert_with(|| PipelineMetrics(Arc::new(Pipeline::new(&self.0.registry, name.as_str()))))
+            .clone()
+    }
+
+    /// Everything as Prometheus scrapes it, in the format that [`CONTENT_TYPE`] names.
+    pub fn render(&self) -> String {
+        let pipelines: Vec<_> = {
+            let pipelines = self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+            pipelines.values().cloned().collect()
+        };
+        let now = Instant::now();
+        for pipeline in pipelines {
+            pipeline.0.measure_open_transactions(now);
+        }
+        TextEncoder::new()
+            .encode_to_string(&self.0.registry.gather())
+            .unwrap_or_else(|failure| {
+                error!(error = %failure, "metrics could not be rendered");
+                String::new()
+            })
+    }
+}
+
+/// The metrics of one pipeline in this process.
+#[derive(Clone)]
+pub struct PipelineMetrics(Arc<Pipeline>);
+
+struct Pipeline {
+    name: String,
+    registry: Registry,
+    records_in: Family<TopicPartition, IntCounter>,
+    records_out: Family<String, IntCounter>,
+    filtered: Series<IntCounter>,
+    skipped: Family<String, IntCounter>,
+    retried: Series<IntCounter>,
+    dead_lettered: Family<String, IntCounter>,
+    duplicates: Family<String, IntCounter>,
+    lag_records: Family<TopicPartition, IntGauge>,
+    lag_seconds: Family<TopicPartition, Gauge>,
+    last_stable_offset_lag: Family<TopicPartition, IntGauge>,
+    rebalances: Family<String, IntCounter>,
+    generations: Series<IntCounter>,
+    /// The newest that was counted; the group's first is 1.
+    generation: Mutex<i32>,
+    rebalance_seconds: Series<Histogram>,
+    transactions: Family<String, IntCounter>,
+    phases: Family<String, Histogram>,
+    transaction_open: Family<usize, Gauge>,
+    /// When the open transaction of each lane began.
+    open_since: Mutex<BTreeMap<usize, Option<Instant>>>,
+    processing: Series<Histogram>,
+    end_to_end: Series<Histogram>,
+    producer_reloads: Family<String, IntCounter>,
+    module_traps: Family<String, IntCounter>,
+    /// By the module's name.
+    modules: Mutex<HashMap<String, Series<IntGauge>>>,
+    lanes: Family<String, IntGauge>,
+    lane_states: Mutex<BTreeMap<usize, LaneState>>,
+}
+
+impl Pipeline {
+    fn new(registry: &Registry, name: &str) -> Self {
+        let pipeline = Self {
+            name: name.to_owned(),
+            registry: registry.clone(),
+            records_in: Family::new(registry, &catalogue::RECORDS_IN, name),
+            records_out: Family::new(registry, &catalogue::RECORDS_OUT, name),
+            filtered: Series::new(registry, &catalogue::RECORDS_FILTERED, &[name]),
+            skipped: Family::new(registry, &catalogue::RECORDS_SKIPPED, name),
+            retried: Series::new(registry, &catalogue::RECORDS_RETRIED, &[name]),
+            dead_lettered: Family::new(registry, &catalogue::RECORDS_DEAD_LETTERED, name),
+            duplicates: Family::new(registry, &catalogue::DUPLICATES, name),
+            lag_records: Family::new(registry, &catalogue::LAG_RECORDS, name),
+            lag_seconds: Family::new(registry, &catalogue::LAG_SECONDS, name),
+            last_stable_offset_lag: Family::new(registry, &catalogue::LAST_STABLE_OFFSET_LAG, name),
+            rebalances: Family::new(registry, &catalogue::REBALANCES, name),
+            generations: Series::new(registry, &catalogue::GROUP_GENERATIONS, &[name]),
+            generation: Mutex::default(),
+            rebalance_seconds: Series::new(registry, &catalogue::REBALANCE_SECONDS, &[name]),
+            transactions: Family::new(registry, &catalogue::TRANSACTIONS, name),
+            phases: Family::new(registry, &catalogue::TRANSACTION_SECONDS, name),
+            transaction_open: Family::new(registry, &catalogue::TRANSACTION_OPEN, name),
+            open_since: Mutex::default(),
+            processing: Series::new(registry, &catalogue::PROCESSING_SECONDS, &[name]),
+            end_to_end: Series::new(registry, &catalogue::END_TO_END_SECONDS, &[name]),
+            producer_reloads: Family::new(registry, &catalogue::PRODUCER_RELOADS, name),
+            module_traps: Family::new(registry, &catalogue::MODULE_TRAPS, name),
+            modules: Mutex::default(),
+            lanes: Family::new(registry, &catalogue::LANES, name),
+            lane_states: Mutex::default(),
+        };
+        pipeline.start_at_zero();
+        pipeline
+    }
+
+    /// Without this the first occurrence of anything rare would be no increase that an alert
+    /// could see.
+    fn start_at_zero(&self) {
+        for kind in FAILURES {
+            self.skipped.with(kind.as_str(), |_| ());
+            self.dead_lettered.with(kind.as_str(), |_| ());
+        }
+        for kind in FAULTS {
+            self.module_traps.with(fault_label(kind), |_| ());
+        }
+        for kind in RebalanceKind::ALL {
+            self.rebalances.with(kind.as_str(), |_| ());
+        }
+        for outcome in TransactionOutcome::ALL {
+            self.transactions.with(outcome.as_str(), |_| ());
+        }
+        for phase in TransactionPhase::ALL {
+            self.phases.with(phase.as_str(), |_| ());
+        }
+        for state in LaneState::ALL {
+            self.lanes.with(state.as_str(), |_| ());
+        }
+        self.duplicates.with(REDELIVERED, |_| ());
+    }
+
+    fn measure_open_transactions(&self, now: Instant) {
+        let open_since = self.open_since.lock().unwrap_or_else(PoisonError::into_inner);
+        for (lane, began) in open_since.iter() {
+            let open = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+            self.transaction_open
+                .with(lane, |gauge| gauge.set(open.as_secs_f64()));
+        }
+    }
+}
+
+impl PipelineMetrics {
+    /// Input records of a partition were committed.
+    pub fn records_in(&self, partition: &TopicPartition, records: u64) {
+        self.0
+            .records_in
+            .with(partition, |counter| counter.inc_by(records));
+    }
+
+    /// Records were committed to an output topic.
+    pub fn records_out(&self, topic: &str, records: u64) {
+        self.0.records_out.with(topic, |counter| counter.inc_by(records));
+    }
+
+    pub fn filtered(&self, records: u64) {
+        self.0.filtered.with(|counter| counter.inc_by(records));
+    }
+
+    pub fn skipped(&self, kind: FailureKind, records: u64) {
+        self.0
+            .skipped
+            .with(kind.as_str(), |counter| counter.inc_by(records));
+    }
+
+    /// Records are handed to the transform once more because they asked for it.
+    pub fn retried(&self, records: u64) {
+        self.0.retried.with(|counter| counter.inc_by(records));
+    }
+
+    pub fn dead_lettered(&self, kind: FailureKind, records: u64) {
+        self.0
+            .dead_lettered
+            .with(kind.as_str(), |counter| counter.inc_by(records));
+    }
+
+    /// Records were read again after an abort.
+    pub fn redelivered(&self, records: u64) {
+        self.0
+            .duplicates
+            .with(REDELIVERED, |counter| counter.inc_by(records));
+    }
+
+    /// How far a partition is behind the end that may be read.
+    pub fn lag(&self, partition: &TopicPartition, records: i64, seconds: f64) {
+        self.0.lag_records.with(partition, |gauge| gauge.set(records));
+        self.0.lag_seconds.with(partition, |gauge| gauge.set(seconds));
+    }
+
+    /// High watermark less last stable offset of an input partition.
+    pub fn last_stable_offset_lag(&self, partition: &TopicPartition, records: i64) {
+        self.0
+            .last_stable_offset_lag
+            .with(partition, |gauge| gauge.set(records));
+    }
+
+    /// The partition is no longer this process's to report.
+    pub fn forget_partition(&self, partition: &TopicPartition) {
+        self.0.records_in.remove(partition);
+        self.0.lag_records.remove(partition);
+        self.0.lag_seconds.remove(partition);
+        self.0.last_stable_offset_lag.remove(partition);
+    }
+
+    /// The pipeline ended: it has no partitions and no transactions any more. Its counters and
+    /// the state of its lanes stay, for whoever asks why.
+    pub fn ended(&self) {
+        self.0.records_in.clear();
+        self.0.lag_records.clear();
+        self.0.lag_seconds.clear();
+        self.0.last_stable_offset_lag.clear();
+        self.0
+            .open_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.0.transaction_open.clear();
+    }
+
+    pub fn rebalance(&self, kind: RebalanceKind) {
+        self.0.rebalances.with(kind.as_str(), IntCounter::inc);
+    }
+
+    /// A lane is in this generation of the group. Counted once, whichever lanes tell it and
+    /// however often. A group that was deleted begins at 1 again.
+    pub fn generation(&self, generation: i32) {
+        let mut newest = self.0.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        if generation > *newest || (generation == 1 && *newest > 1) {
+            *newest = generation;
+            self.0.generations.with(IntCounter::inc);
+        }
+    }
+
+    /// From the change of an assignment to running again.
+    pub fn rebalance_took(&self, time: Duration) {
+        self.0
+            .rebalance_seconds
+            .with(|histogram| histogram.observe(time.as_secs_f64()));
+    }
+
+    pub fn transaction(&self, outcome: TransactionOutcome) {
+        self.0.transactions.with(outcome.as_str(), IntCounter::inc);
+    }
+
+    /// What a transaction spent in one phase.
+    pub fn phase(&self, phase: TransactionPhase, time: Duration) {
+        self.0
+            .phases
+            .with(phase.as_str(), |histogram| histogram.observe(time.as_secs_f64()));
+    }
+
+    /// The lane's transaction began then, or `None`: it has none open. Its age is measured
+    /// when it is asked for, so that a lane that hangs is seen to age.
+    pub fn transaction_open(&self, lane: usize, began: Option<Instant>) {
+        self.0
+            .open_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(lane, began);
+    }
+
+    /// One batch went through the stages.
+    pub fn processing(&self, time: Duration) {
+        self.0
+            .processing
+            .with(|histogram| histogram.observe(time.as_secs_f64()));
+    }
+
+    /// From the timestamp of an input record to the commit of its transaction.
+    pub fn end_to_end(&self, time: Duration) {
+        self.0
+            .end_to_end
+            .with(|histogram| histogram.observe(time.as_secs_f64()));
+    }
+
+    /// A producer was replaced. `reason` is one of a few fixed words.
+    pub fn producer_reload(&self, reason: &'static str) {
+        self.0.producer_reloads.with(reason, IntCounter::inc);
+    }
+
+    /// A call into a module failed as a whole.
+    pub fn module_trap(&self, kind: FaultKind) {
+        self.0.module_traps.with(fault_label(kind), IntCounter::inc);
+    }
+
+    /// A module is in use. It replaces one of the same name.
+    pub fn module_info(&self, name: &str, sha256: &str, version: &str) {
+        let mut modules = self.0.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        // The old series goes first: the new one may have the same labels.
+        modules.remove(name);
+        let labels = [self.0.name.as_str(), name, sha256, version];
+        let series: Series<IntGauge> = Series::new(&self.0.registry, &catalogue::MODULE_INFO, &labels);
+        series.with(|gauge| gauge.set(1));
+        modules.insert(name.to_owned(), series);
+    }
+
+    /// A lane came into a state.
+    pub fn lane_state(&self, lane: usize, state: LaneState) {
+        let mut states = self.0.lane_states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = states.insert(lane, state) {
+            self.0.lanes.with(before.as_str(), IntGauge::dec);
+        }
+        self.0.lanes.with(state.as_str(), IntGauge::inc);
+    }
+}
+
+#[cfg(test)]
+mod tests;
