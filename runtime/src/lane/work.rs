@@ -1,0 +1,441 @@
+//! One batch of one partition: through the stages, into the producer, and what becomes of
+//! the records that failed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strait_sdk::batch::Record;
+
+use crate::kafka::{
+    Consumer, Header, Produce, ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
+};
+use crate::plan::Then;
+use crate::stage::{Allowance, Emission, Failure, FailureKind, GuestFactory, Outcome, Stopped};
+
+use super::Lane;
+use super::control::Interrupt;
+use super::dead_letter::{LetterHeaders, TRUNCATED};
+use super::directory::Directory;
+use super::outgoing::{Headers, Screen, Stamp, letter, partition_of, timestamp_of};
+use super::partitions::origin;
+use super::suspects::Next;
+
+/// How long a full producer queue may hold up a lane before the transaction is given up.
+const PRODUCE_WAIT: Duration = Duration::from_secs(20);
+
+/// A retry that waits longer ends the transaction before its record.
+const LONG_HOLD: Duration = Duration::from_secs(1);
+
+/// One look at one partition.
+struct Turn {
+    slot: usize,
+    id: TopicPartition,
+    /// Offset of the first record to decide.
+    next: i64,
+    /// Only records below this offset.
+    before: Option<i64>,
+    /// In a transaction in which nothing else is.
+    alone: bool,
+}
+
+/// Failures of a record that takes down whatever it runs in, and so ends a search for it.
+fn faulted(failures: &[Failure]) -> impl Iterator<Item = &Failure> {
+    let innocent = |kind| {
+        matches!(
+            kind,
+            FailureKind::Reject | FailureKind::Retry | FailureKind::MissingId
+        )
+    };
+    failures.iter().filter(move |failure| !innocent(failure.kind))
+}
+
+/// What the producer said of a record, as the lane sees it.
+pub fn produce_interrupt(error: ProduceError) -> Interrupt {
+    match error {
+        ProduceError::Transaction(error) => error.into(),
+        ProduceError::TooLarge { .. } | ProduceError::NoSuchPartition { .. } => {
+            Interrupt::Pipeline(error.to_string())
+        }
+    }
+}
+
+impl<C, F, D, G> Lane<C, F, D, G>
+where
+    C: Consumer,
+    F: ProducerFactory,
+    F::Producer: Producer<Member = C::Member>,
+    D: Directory,
+    G: GuestFactory + Clone,
+{
+    /// Decides one batch of the partition in this slot.
+    pub(super) fn decide(&mut self, slot: usize) -> Result<(), Interrupt> {
+        let Some(turn) = self.turn(slot)? else {
+            return Ok(());
+        };
+        if self.condemned.get(&turn.id) == Some(&turn.next) {
+            self.fail_condemned(&turn)?;
+        } else {
+            self.run_stages(&turn)?;
+        }
+        // What ran alone is committed alone.
+        if turn.alone {
+            self.end_transaction(self.plan.timeouts.transaction)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Looks how far the partition may be read now, and ends the open transaction if what
+    /// comes needs one of its own, or more guest time than is left in it.
+    fn turn(&mut self, slot: usize) -> Result<Option<Turn>, Interrupt> {
+        let Some((id, next)) = self
+            .partitions
+            .at(slot)
+            .and_then(|p| Some((p.id.clone(), p.backlog.start()?)))
+        else {
+            return Ok(None);
+        };
+        let (before, alone) = match self.suspects.next(&id, next) {
+            Next::Free => (None, false),
+            Next::Until(end) => (Some(end), false),
+            Next::Alone(end) => (Some(end), true),
+        };
+        let crowded = self.guest_time_left() < self.longest_batch();
+        if self.open.is_some() && (alone || crowded) {
+            self.end_transaction(self.plan.timeouts.transaction)?;
+        }
+        Ok(Some(Turn {
+            slot,
+            id,
+            next,
+            before,
+            alone,
+        }))
+    }
+
+    /// What guests may still use of the open transaction's time.
+    fn guest_time_left(&self) -> Duration {
+        let used = self.open.as_ref().map_or(Duration::ZERO, |open| open.guest_time);
+        self.plan.timeouts.guest_time_max().saturating_sub(used)
+    }
+
+    /// The longest that one pass through all stages may take.
+    fn longest_batch(&self) -> Duration {
+        self.plan
+            .stages
+            .iter()
+            .filter_map(|stage| stage.limits.batch_deadline)
+            .sum()
+    }
+
+    fn run_stages(&mut self, turn: &Turn) -> Result<(), Interrupt> {
+        self.begin()?;
+        let allowance = Allowance {
+            guest_time_left: self.guest_time_left(),
+            tried: self.retries.tried(&turn.id, turn.next),
+            retries_max: self.retries.max(),
+        };
+        let limits = self.plan.stages.first().map(|stage| stage.batch);
+        let (Some(limits), Some(partition)) = (limits, self.partitions.at(turn.slot)) else {
+            return Ok(());
+        };
+        let batch = partition.backlog.batch(limits, turn.before);
+        let started = Instant::now();
+        let mut outcome = self.stages.run(&turn.id, batch, allowance);
+        let count = batch.len();
+        self.report.processing(started.elapsed());
+        let settled = self.settle(turn, count, &mut outcome);
+        self.stages.release(outcome);
+        settled
+    }
+
+    /// Produces what was decided, in the order: screen, policy, breaker, outputs, dead letters.
+    fn settle(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) -> Result<(), Interrupt> {
+        for fault in &outcome.faults {
+            self.report.trap(*fault);
+        }
+        let Some(partition) = self.partitions.at(turn.slot) else {
+            return Ok(());
+        };
+        let records = partition.backlog.front(count);
+        let screen = Screen::new(&self.plan, &self.capacities, &turn.id);
+        self.stages
+            .screen(outcome, records, screen.bytes_max(), &mut |emission| {
+                screen.check(emission)
+            });
+        if let Some(open) = &mut self.open {
+            open.guest_time += outcome.guest_time;
+        }
+        self.conclude(turn, count, outcome)
+    }
+
+    fn conclude(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) -> Result<(), Interrupt> {
+        let stopping = self.stop_at_failure(turn, outcome);
+        self.observe(outcome)?;
+        self.produce_outputs(turn, count, outcome)?;
+        self.write_off(turn, count, outcome)?;
+        let ends = self.remember(turn, outcome)?;
+        self.advance(turn, outcome);
+        if ends || stopping.is_some() {
+            self.end_transaction(self.plan.timeouts.transaction)?;
+        }
+        stopping.map_or(Ok(()), |reason| Err(Interrupt::Pipeline(reason)))
+    }
+
+    /// Under the policy `stop` the first failure ends the pipeline, and what precedes it counts.
+    fn stop_at_failure(&mut self, turn: &Turn, outcome: &mut Outcome) -> Option<String> {
+        if self.plan.on_error.then != Then::Stop {
+            return None;
+        }
+        let failure = outcome.failures.first()?.clone();
+        self.stages.stop_before(outcome, failure.record);
+        let offset = self
+            .partitions
+            .at(turn.slot)
+            .and_then(|p| p.backlog.offset_at(failure.record))
+            .unwrap_or(turn.next);
+        Some(format!(
+            "record {} offset {offset} failed ({}, stage {}): {}; set on_error.then to skip or dead_letter to go on \
+             without such records",
+            turn.id,
+            failure.kind.as_str(),
+            failure.stage,
+            failure.reason
+        ))
+    }
+
+    /// Asks the circuit breaker before anything of this batch is committed.
+    fn observe(&mut self, outcome: &Outcome) -> Result<(), Interrupt> {
+        let Some(breaker) = &mut self.breaker else {
+            return Ok(());
+        };
+        let failures = outcome.failures.len() as u64;
+        breaker.observe(Instant::now(), outcome.decided as u64, failures).map_err(|tripped| {
+            let last = outcome.failures.last().map_or("", |failure| failure.reason.as_str());
+            Interrupt::Pipeline(format!(
+                "{} of {} records failed within {:?}, which is more than on_error.limit allows ({} %); the last: {last}",
+                tripped.failures,
+                tripped.records,
+                tripped.limit.over,
+                tripped.limit.rate * 100.0
+            ))
+        })
+    }
+
+    fn produce_outputs(&mut self, turn: &Turn, count: usize, outcome: &Outcome) -> Result<(), Interrupt> {
+        if outcome.failures.len() == outcome.decided {
+            return Ok(());
+        }
+        let Self {
+            plan,
+            partitions,
+            producer,
+            open,
+            stages,
+            directory,
+            ..
+        } = self;
+        let (Some(partition), Some(producer), Some(open)) =
+            (partitions.at(turn.slot), producer.as_mut(), open.as_mut())
+        else {
+            return Ok(());
+        };
+        let records = partition.backlog.front(count);
+        let deadline = Instant::now() + PRODUCE_WAIT;
+        let mut stamp = Stamp::new(plan, &**directory, &turn.id)?;
+        stages.emissions(outcome, records, &mut |emission: &Emission<'_>| {
+            let (Some(record), Some(output)) =
+                (records.get(emission.origin), plan.outputs.get(emission.output.0))
+            else {
+                return Ok(());
+            };
+            let stamped = stamp.as_mut().map(|stamp| stamp.of(emission, record.offset()));
+            let headers = Headers::new(emission.headers, stamped);
+            let produce = Produce {
+                topic: emission.output.0,
+                partition: partition_of(output, emission, turn.id.partition),
+                key: emission.key,
+                value: emission.value,
+                headers: headers.as_slice(),
+                timestamp_ms: timestamp_of(output, emission, record),
+                origin: origin(turn.slot, record.offset()),
+            };
+            open.count_produced(produce.topic, produce.wire_bytes());
+            producer.produce(&produce, deadline).map_err(produce_interrupt)
+        })
+    }
+
+    /// What becomes of the records that failed: skipped, or written to the dead letters in
+    /// the same transaction as the offsets.
+    fn write_off(&mut self, turn: &Turn, count: usize, outcome: &Outcome) -> Result<(), Interrupt> {
+        if outcome.failures.is_empty() {
+            return Ok(());
+        }
+        let topic_id = self.topic_id(&turn.id)?;
+        let Self {
+            plan,
+            partitions,
+            producer,
+            open,
+            report,
+            ..
+        } = self;
+        let (Some(partition), Some(producer), Some(open)) =
+            (partitions.at(turn.slot), producer.as_mut(), open.as_mut())
+        else {
+            return Ok(());
+        };
+        let records = partition.backlog.front(count);
+        let deadline = Instant::now() + PRODUCE_WAIT;
+        for failure in &outcome.failures {
+            let Some(record) = records.get(failure.record) else {
+                continue;
+            };
+            report.failed_record(&turn.id, record, failure);
+            let (Then::DeadLetter { style, .. }, Some(topic)) =
+                (&plan.on_error.then, plan.dead_letter_index())
+            else {
+                *open.skipped.entry(failure.kind).or_default() += 1;
+                continue;
+            };
+            let letter = letter(plan, report.lane(), &turn.id, &topic_id, record, failure);
+            let added = LetterHeaders::new(*style, &letter);
+            let own = (0..record.header_count()).filter_map(|index| record.header(index));
+            let headers: Vec<Header<'_>> = own.chain(added.iter()).collect();
+            let produce = Produce {
+                topic,
+                partition: None,
+                key: record.key(),
+                value: record.value(),
+                headers: &headers,
+                timestamp_ms: Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0),
+                origin: origin(turn.slot, record.offset()),
+            };
+            open.count_produced(topic, produce.wire_bytes());
+            *open.dead_lettered.entry(failure.kind).or_default() += 1;
+            match producer.produce(&produce, deadline) {
+                // What it tells of the record matters more than the record.
+                Err(ProduceError::TooLarge { .. }) => {
+                    let headers: Vec<Header<'_>> = added.iter().chain([TRUNCATED]).collect();
+                    let without = Produce {
+                        key: None,
+                        value: None,
+                        headers: &headers,
+                        ..produce
+                    };
+                    producer.produce(&without, deadline)
+                }
+                other => other,
+            }
+            .map_err(produce_interrupt)?;
+        }
+        Ok(())
+    }
+
+    fn topic_id(&self, id: &TopicPartition) -> Result<Arc<str>, Interrupt> {
+        let facts = self
+            .directory
+            .topic(&id.topic, id.partition)
+            .map_err(TransactionError::Abortable)?;
+        Ok(facts.id)
+    }
+
+    /// The decided records are in the transaction: the next offset is behind them.
+    fn advance(&mut self, turn: &Turn, outcome: &Outcome) {
+        let (Some(partition), Some(open)) = (self.partitions.at_mut(turn.slot), self.open.as_mut()) else {
+            return;
+        };
+        let decided = partition.backlog.front(outcome.decided);
+        for record in faulted(&outcome.failures).filter_map(|failure| decided.get(failure.record)) {
+            self.suspects.verdict(&turn.id, record.offset());
+        }
+        let Some(last) = decided.last() else { return };
+        let next = last.offset() + 1;
+        let again = decided
+            .iter()
+            .filter(|record| record.offset() < partition.redelivered_below)
+            .count();
+        open.records += decided.len();
+        open.filtered += outcome.filtered;
+        open.sample(decided.len(), decided.iter().map(Record::timestamp_ms));
+        partition.records_in += decided.len() as u64;
+        partition.redelivered += again as u64;
+        partition.last_timestamp_ms = last.timestamp_ms();
+        partition.next = next;
+        open.bytes = open
+            .bytes
+            .saturating_add(partition.backlog.advance(outcome.decided));
+        self.retries.passed(&turn.id, next);
+        self.condemned
+            .retain(|id, offset| *id != turn.id || *offset >= next);
+    }
+
+    /// Remembers why the batch was not decided to its end. Says whether the transaction must
+    /// end here. To be called before the decided records leave the backlog.
+    fn remember(&mut self, turn: &Turn, outcome: &mut Outcome) -> Result<bool, Interrupt> {
+        let Some(partition) = self.partitions.at_mut(turn.slot) else {
+            return Ok(false);
+        };
+        let offset = |index: usize| partition.backlog.offset_at(index);
+        match outcome.stopped.take() {
+            None => Ok(false),
+            Some(Stopped::Retry { reason, stage }) => {
+                let Some(at) = offset(outcome.decided) else {
+                    return Ok(false);
+                };
+                let waiting = self.retries.asked(&turn.id, at, Instant::now());
+                tracing::debug!(partition = %turn.id, offset = at, %stage, %reason, tried = waiting.tried, "retry");
+                partition.held_until = Some(waiting.due);
+                self.consumer
+                    .pause(std::slice::from_ref(&turn.id))
+                    .map_err(|error| Interrupt::Lane(error.to_string()))?;
+                if let Some(open) = &mut self.open {
+                    open.retried += 1;
+                }
+                Ok(waiting.delay > LONG_HOLD)
+            }
+            Some(Stopped::Suspects { range, likely, fault }) => {
+                let (first, last) = (offset(range.start), offset(range.end.saturating_sub(1)));
+                if let (Some(first), Some(last)) = (first, last) {
+                    self.suspects
+                        .suspect(&turn.id, first..last + 1, likely.and_then(offset));
+                }
+                tracing::warn!(
+                    partition = %turn.id, from = first, to = last, %fault,
+                    "a batch faulted: its records run again in transactions of their own"
+                );
+                Ok(true)
+            }
+            Some(Stopped::OutOfTime) => Ok(true),
+            Some(Stopped::Pipeline { reason }) => Err(Interrupt::Pipeline(reason)),
+        }
+    }
+
+    /// A record that the broker refuses even when it stands alone has failed, unprocessed.
+    fn fail_condemned(&mut self, turn: &Turn) -> Result<(), Interrupt> {
+        self.begin()?;
+        let last_stage = self
+            .plan
+            .stages
+            .last()
+            .map(|stage| stage.name.clone())
+            .unwrap_or_default();
+        let failure = Failure {
+            record: 0,
+            kind: FailureKind::TooLarge,
+            reason: "the broker refuses what becomes of it as too large".to_owned(),
+            stage: last_stage,
+            module_sha256: Arc::from(""),
+            attempts: self.retries.tried(&turn.id, turn.next) + 1,
+        };
+        let mut outcome = Outcome {
+            decided: 1,
+            failures: vec![failure],
+            filtered: 0,
+            stopped: None,
+            faults: Vec::new(),
+            guest_time: Duration::ZERO,
+        };
+        self.conclude(turn, 1, &mut outcome)
+    }
+}
