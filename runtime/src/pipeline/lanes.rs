@@ -1,0 +1,182 @@
+//! Starts a lane in a thread of its own. Consumer, producer and instances are made in that
+//! thread and never leave it.
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::guest::Module;
+use crate::kafka::consumer::LibrdConsumer;
+use crate::kafka::plain::PlainProducerFactory;
+use crate::kafka::settings::{ConsumerSettings, OutputTopic, ProducerSettings};
+use crate::kafka::transaction::LibrdProducerFactory;
+use crate::kafka::{Consumer, Producer, ProducerFactory};
+use crate::lane::control::{LaneControl, LaneEnd};
+use crate::lane::report::Report;
+use crate::lane::{Lane, Parts};
+use crate::plan::{Delivery, Pipeline};
+use crate::stage::Stages;
+
+use super::preflight::Facts;
+use super::supervisor::Supervisor;
+
+/// What it takes to start a lane of one pipeline.
+pub struct LaneStarter<'a> {
+    pub supervisor: &'a Supervisor,
+    pub facts: &'a Facts,
+    pub control: &'a LaneControl,
+    pub ends: mpsc::Sender<(usize, LaneEnd)>,
+}
+
+/// A lane's thread.
+pub struct Started {
+    thread: JoinHandle<()>,
+    at: Instant,
+}
+
+impl Started {
+    /// Waits for the thread, and says how long it lived.
+    pub fn join(self) -> Duration {
+        if self.thread.join().is_err() {
+            tracing::error!("a lane's thread panicked");
+        }
+        self.at.elapsed()
+    }
+}
+
+/// Says that a lane ended even if its thread panicked.
+struct Farewell {
+    index: usize,
+    end: LaneEnd,
+    ends: mpsc::Sender<(usize, LaneEnd)>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let end = std::mem::replace(&mut self.end, LaneEnd::Drained);
+        // Without a supervisor there is nobody to tell.
+        self.ends.send((self.index, end)).ok();
+    }
+}
+
+impl LaneStarter<'_> {
+    pub fn start(&self, index: usize) -> Result<Started, String> {
+        let seed = Seed {
+            index,
+            plan: Arc::clone(&self.supervisor.plan),
+            modules: self.supervisor.modules.clone(),
+            facts: self.facts.clone(),
+            control: self.control.clone(),
+            budget: Arc::clone(&self.supervisor.budget),
+            transactional_id: self
+                .supervisor
+                .identity
+                .transactional_id(&self.supervisor.plan.name, index),
+            report: Report::new(
+                index,
+                self.supervisor.metrics.clone(),
+                self.supervisor.health.clone(),
+                Arc::clone(&self.supervisor.failures),
+                self.supervisor.plan.produced_topics(),
+            ),
+        };
+        let farewell = Farewell {
+            index,
+            end: LaneEnd::Panicked,
+            ends: self.ends.clone(),
+        };
+        let name = format!("{}-{index}", self.supervisor.plan.name);
+        let body = move || {
+            let span = tracing::info_span!("lane", pipeline = %seed.plan.name, lane = index);
+            let _entered = span.enter();
+            let mut farewell = farewell;
+            farewell.end = seed.grow();
+            drop(farewell);
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(body);
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Started {
+            thread,
+            at: Instant::now(),
+        })
+    }
+}
+
+/// What crosses into the lane's thread.
+struct Seed {
+    index: usize,
+    plan: Arc<Pipeline>,
+    modules: Vec<Module>,
+    facts: Facts,
+    control: LaneControl,
+    budget: Arc<crate::lane::commit_policy::CommitBudget>,
+    transactional_id: String,
+    report: Report,
+}
+
+impl Seed {
+    fn grow(self) -> LaneEnd {
+        let settings = producer_settings(&self.plan, &self.facts, &self.transactional_id);
+        let id = self.transactional_id.clone();
+        match self.plan.delivery {
+            Delivery::ExactlyOnce => self.run(LibrdProducerFactory::new(settings, id)),
+            Delivery::AtLeastOnce | Delivery::AtMostOnce => self.run(PlainProducerFactory::new(settings)),
+        }
+    }
+
+    fn run<F>(self, producers: F) -> LaneEnd
+    where
+        F: ProducerFactory,
+        F::Producer: Producer<Member = <LibrdConsumer as Consumer>::Member>,
+    {
+        let consumer = LibrdConsumer::open(&ConsumerSettings {
+            cluster: self.plan.cluster.clone(),
+            group: self.plan.name.to_string(),
+            client_id: self.transactional_id.clone(),
+            timeouts: self.plan.timeouts,
+        });
+        let consumer = match consumer {
+            Ok(consumer) => consumer,
+            Err(error) => return LaneEnd::Failed(format!("cannot create the consumer: {error}")),
+        };
+        let stages = match Stages::new(&self.plan, &self.modules) {
+            Ok(stages) => stages,
+            Err(fault) => return LaneEnd::Failed(format!("cannot start the transform: {fault}")),
+        };
+        let lane = Lane::new(Parts {
+            index: self.index,
+            consumer,
+            producers,
+            stages,
+            directory: Arc::clone(&self.facts.directory),
+            capacities: Arc::clone(&self.facts.capacities),
+            budget: self.budget,
+            control: self.control,
+            report: self.report,
+            plan: self.plan,
+        });
+        lane.run()
+    }
+}
+
+fn producer_settings(plan: &Pipeline, facts: &Facts, client_id: &str) -> ProducerSettings {
+    let topics = plan.produced_topics();
+    let topics = topics
+        .iter()
+        .zip(facts.capacities.iter())
+        .enumerate()
+        .map(|(index, (topic, capacity))| OutputTopic {
+            name: topic.to_string(),
+            compression: plan
+                .outputs
+                .get(index)
+                .and_then(|output| output.compression.clone()),
+            max_message_bytes: capacity.message_bytes_max,
+        });
+    ProducerSettings {
+        cluster: plan.cluster.clone(),
+        client_id: client_id.to_owned(),
+        timeouts: plan.timeouts,
+        topics: topics.collect(),
+    }
+}
