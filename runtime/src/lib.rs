@@ -1,0 +1,18 @@
+//! Strait moves records from Kafka topics, through WebAssembly transforms, into
+//! Kafka topics, exactly once.
+//!
+//! The binary is a thin shell around this library. `ARCHITECTURE.md` has the map.
+
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod dev;
+pub mod guest;
+pub mod health;
+pub mod http;
+pub mod kafka;
+pub mod lane;
+pub mod pipeline;
+pub mod plan;
+pub mod stage;
+pub mod telemetry;
