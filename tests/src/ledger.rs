@@ -1,0 +1,196 @@
+//! The account of a run: each expected output exactly once, nothing else, in order.
+//!
+//! It compares what must stand in the output topics with what Kafka's Java
+//! consumer found there. A token names one expected output; the tests use what
+//! passes through a transform unchanged, such as the key.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use anyhow::{Result, bail};
+
+use crate::verifier::Row;
+
+/// One output that must be there, and the input record that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    pub token: Vec<u8>,
+    pub input_partition: i32,
+    pub input_offset: i64,
+}
+
+impl Expected {
+    /// From an input record whose key is unique and passes through.
+    pub fn by_key(input: &Row) -> Self {
+        Self {
+            token: input.key.clone().unwrap_or_default(),
+            input_partition: input.partition,
+            input_offset: input.offset,
+        }
+    }
+}
+
+/// What is wrong with one output topic. Empty lists: it balances.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    pub expected: usize,
+    pub found: usize,
+    pub missing: Vec<Expected>,
+    /// Found more than once; one entry for each occurrence after the first.
+    pub doubled: Vec<Row>,
+    /// No input explains them.
+    pub unexplained: Vec<Row>,
+    /// Stand behind a record that comes later in the same input partition.
+    pub disordered: Vec<Row>,
+}
+
+impl Account {
+    /// Compares the expected outputs of one topic with what was read from it.
+    pub fn of(expected: &[Expected], rows: &[Row], token: impl Fn(&Row) -> Vec<u8>) -> Self {
+        let mut account = Self {
+            expected: expected.len(),
+            found: rows.len(),
+            ..Self::default()
+        };
+        let known: HashMap<&[u8], &Expected> = expected
+            .iter()
+            .map(|output| (output.token.as_slice(), output))
+            .collect();
+        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+        let mut last: HashMap<(i32, i32), i64> = HashMap::new();
+        for row in rows {
+            let token = token(row);
+            let Some(output) = known.get(token.as_slice()) else {
+                account.unexplained.push(row.clone());
+                continue;
+            };
+            let times = seen.entry(token).or_default();
+            *times += 1;
+            if *times > 1 {
+                account.doubled.push(row.clone());
+                continue;
+            }
+            let before = last.entry((output.input_partition, row.partition)).or_insert(-1);
+            if output.input_offset < *before {
+                account.disordered.push(row.clone());
+            }
+            *before = output.input_offset.max(*before);
+        }
+        let absent = |output: &&Expected| !seen.contains_key(&output.token);
+        account.missing = expected.iter().filter(absent).cloned().collect();
+        account
+    }
+
+    /// Of outputs whose key is that of their input record.
+    pub fn by_key(expected: &[Expected], rows: &[Row]) -> Self {
+        Self::of(expected, rows, |row| row.key.clone().unwrap_or_default())
+    }
+
+    pub fn balances(&self) -> bool {
+        self.missing.is_empty()
+            && self.doubled.is_empty()
+            && self.unexplained.is_empty()
+            && self.disordered.is_empty()
+    }
+
+    /// An error that says what is wrong, if anything is.
+    pub fn settle(&self, topic: &str) -> Result<()> {
+        if !self.balances() {
+            bail!("{topic} does not balance: {self}");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |row: &Row| format!("{} at {}:{}", row.key_text(), row.partition, row.offset);
+        let first = |rows: &[Row]| rows.iter().take(5).map(place).collect::<Vec<_>>().join(", ");
+        let source = |output: &Expected| {
+            let token = String::from_utf8_lossy(&output.token).into_owned();
+            format!("{token} from {}:{}", output.input_partition, output.input_offset)
+        };
+        let missing: Vec<String> = self.missing.iter().take(5).map(source).collect();
+        write!(f, "{} expected, {} found", self.expected, self.found)?;
+        write!(f, "; {} missing ({})", self.missing.len(), missing.join(", "))?;
+        write!(f, "; {} doubled ({})", self.doubled.len(), first(&self.doubled))?;
+        write!(
+            f,
+            "; {} unexplained ({})",
+            self.unexplained.len(),
+            first(&self.unexplained)
+        )?;
+        write!(
+            f,
+            "; {} out of order ({})",
+            self.disordered.len(),
+            first(&self.disordered)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(partition: i32, offset: i64, key: &str) -> Row {
+        Row {
+            partition,
+            offset,
+            timestamp_ms: 0,
+            key: Some(key.into()),
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
+    fn expected() -> Vec<Expected> {
+        [row(0, 0, "a"), row(0, 1, "b"), row(1, 0, "c")]
+            .iter()
+            .map(Expected::by_key)
+            .collect()
+    }
+
+    #[test]
+    fn balances_when_each_is_there_once_in_order() {
+        let account = Account::by_key(&expected(), &[row(3, 0, "c"), row(3, 1, "a"), row(3, 2, "b")]);
+        assert!(account.settle("out").is_ok(), "{account}");
+    }
+
+    #[test]
+    fn sees_a_loss() {
+        let account = Account::by_key(&expected(), &[row(0, 0, "a"), row(0, 2, "c")]);
+        assert_eq!(
+            account
+                .missing
+                .iter()
+                .map(|m| m.token.as_slice())
+                .collect::<Vec<_>>(),
+            [b"b"]
+        );
+        assert!(account.settle("out").is_err());
+    }
+
+    #[test]
+    fn sees_a_double_even_in_another_partition() {
+        let rows = [row(0, 0, "a"), row(0, 1, "b"), row(0, 2, "c"), row(1, 0, "a")];
+        let account = Account::by_key(&expected(), &rows);
+        assert_eq!(account.doubled, [row(1, 0, "a")]);
+        assert!(account.settle("out").is_err());
+    }
+
+    #[test]
+    fn sees_what_no_input_explains() {
+        let rows = [row(0, 0, "a"), row(0, 1, "b"), row(0, 2, "c"), row(0, 3, "x")];
+        let account = Account::by_key(&expected(), &rows);
+        assert_eq!(account.unexplained, [row(0, 3, "x")]);
+        assert!(account.settle("out").is_err());
+    }
+
+    #[test]
+    fn sees_a_swap_within_an_input_partition() {
+        let account = Account::by_key(&expected(), &[row(0, 0, "b"), row(0, 1, "a"), row(0, 2, "c")]);
+        assert_eq!(account.disordered, [row(0, 1, "a")]);
+        assert!(account.settle("out").is_err());
+    }
+}

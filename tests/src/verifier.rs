@@ -1,0 +1,328 @@
+//! The judge: Kafka's own Java clients behind a pipe (`verifier/Verifier.java`).
+//!
+//! Requests of several tests run side by side. A request fails, never hangs: an
+//! answer that does not come within [`PATIENCE`] is an error.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A record as Kafka's Java consumer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Row {
+    /// The value of the first header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
+        value
+            .as_ref()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    pub fn key_text(&self) -> String {
+        String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    pub fn value_text(&self) -> String {
+        String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
+/// The ends of one partition's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    pub partition: i32,
+    pub start: i64,
+    pub last_stable: i64,
+    pub high: i64,
+}
+
+/// A transactional id that the coordinator knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    pub id: String,
+    /// Kafka's name of the state: `Ongoing`, `CompleteCommit` and so on.
+    pub state: String,
+}
+
+/// What a consumer may see of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    ReadCommitted,
+    ReadUncommitted,
+}
+
+enum Line {
+    Row(Vec<String>),
+    Done(Result<(), String>),
+}
+
+type Waiting = Arc<Mutex<HashMap<u64, Sender<Line>>>>;
+
+/// The Java process, and who waits for its answers.
+pub struct Verifier {
+    child: Child,
+    stdin: Mutex<ChildStdin>,
+    waiting: Waiting,
+    next: AtomicU64,
+}
+
+impl Verifier {
+    /// Starts it; `command` runs Java with Kafka's jars and `Verifier.java`.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start the verifier")?;
+        let stdin = child.stdin.take().context("the verifier's input")?;
+        let stdout = child.stdout.take().context("the verifier's output")?;
+        let waiting = Waiting::default();
+        let readers = Arc::clone(&waiting);
+        thread::Builder::new().name("verifier".into()).spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                dispatch(&line, &readers);
+            }
+            locked(&readers).clear(); // whoever still waits learns that nobody will answer
+        })?;
+        let verifier = Self {
+            child,
+            stdin: Mutex::new(stdin),
+            waiting,
+            next: AtomicU64::new(1),
+        };
+        verifier
+            .ask("ping", &[])
+            .context("the verifier does not answer")?;
+        Ok(verifier)
+    }
+
+    fn ask(&self, command: &str, arguments: &[&str]) -> Result<Vec<Vec<String>>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = mpsc::channel();
+        locked(&self.waiting).insert(id, sender);
+        let mut request = format!("{id}\t{command}");
+        for argument in arguments {
+            request.push('\t');
+            request.push_str(argument);
+        }
+        request.push('\n');
+        let sent = locked(&self.stdin).write_all(request.as_bytes());
+        let answer = sent
+            .context("the verifier is gone")
+            .and_then(|()| collect(&receiver));
+        locked(&self.waiting).remove(&id);
+        answer.with_context(|| format!("verifier: {command} {}", arguments.join(" ")))
+    }
+
+    /// Has the process killed when this test process ends, in whatever way.
+    pub fn guard(&self, pid: u32) -> Result<()> {
+        self.ask("guard", &[&pid.to_string()]).map(drop)
+    }
+
+    /// To be called once the process is reaped.
+    pub fn unguard(&self, pid: u32) -> Result<()> {
+        self.ask("unguard", &[&pid.to_string()]).map(drop)
+    }
+
+    /// `settings` are topic settings such as `cleanup.policy=compact`.
+    pub fn create_topic(&self, topic: &str, partitions: i32, settings: &[&str]) -> Result<()> {
+        let count = partitions.to_string();
+        let arguments: Vec<&str> = [topic, &count]
+            .into_iter()
+            .chain(settings.iter().copied())
+            .collect();
+        self.ask("create", &arguments).map(drop)
+    }
+
+    pub fn grow_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.ask("grow", &[topic, &partitions.to_string()]).map(drop)
+    }
+
+    /// Deletes the records before `offset` in every partition.
+    pub fn truncate_topic(&self, topic: &str, offset: i64) -> Result<()> {
+        self.ask("truncate", &[topic, &offset.to_string()]).map(drop)
+    }
+
+    pub fn ends(&self, topic: &str) -> Result<Vec<Ends>> {
+        let rows = self.ask("ends", &[topic])?;
+        let parse = |row: &Vec<String>| {
+            let number = |at: usize| field(row, at)?.parse::<i64>().context("a number");
+            Ok(Ends {
+                partition: field(row, 0)?.parse()?,
+                start: number(1)?,
+                last_stable: number(2)?,
+                high: number(3)?,
+            })
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    /// Everything up to the end as it is now, per partition in offset order.
+    pub fn read(&self, topic: &str, isolation: Isolation) -> Result<Vec<Row>> {
+        let level = match isolation {
+            Isolation::ReadCommitted => "read_committed",
+            Isolation::ReadUncommitted => "read_uncommitted",
+        };
+        let mut rows: Vec<Row> = self
+            .ask("dump", &[topic, level])?
+            .iter()
+            .map(|row| record(row))
+            .collect::<Result<_>>()?;
+        rows.sort_by_key(|row| row.partition); // stable: offset order stays
+        Ok(rows)
+    }
+
+    /// Sends the keys through Java's producer and tells the partition each one went to.
+    pub fn partitions_by_java(&self, topic: &str, keys: &[Vec<u8>]) -> Result<HashMap<Vec<u8>, i32>> {
+        let keys: Vec<String> = keys.iter().map(|key| hex(key)).collect();
+        let arguments: Vec<&str> = [topic]
+            .into_iter()
+            .chain(keys.iter().map(String::as_str))
+            .collect();
+        let parse = |row: &Vec<String>| Ok((unhex(field(row, 0)?)?, field(row, 1)?.parse()?));
+        self.ask("send", &arguments)?.iter().map(parse).collect()
+    }
+
+    /// Stable offsets of the group by topic and partition.
+    pub fn committed(&self, group: &str) -> Result<HashMap<(String, i32), i64>> {
+        let parse = |row: &Vec<String>| {
+            Ok((
+                (field(row, 0)?.to_owned(), field(row, 1)?.parse()?),
+                field(row, 2)?.parse()?,
+            ))
+        };
+        self.ask("committed", &[group])?.iter().map(parse).collect()
+    }
+
+    /// Commits `offset` for every partition of the topic. The group must be empty.
+    pub fn commit(&self, group: &str, topic: &str, offset: i64) -> Result<()> {
+        self.ask("commit", &[group, topic, &offset.to_string()]).map(drop)
+    }
+
+    /// Deletes the group's offsets on the topic, as their expiry does.
+    pub fn forget_offsets(&self, group: &str, topic: &str) -> Result<()> {
+        self.ask("forget", &[group, topic]).map(drop)
+    }
+
+    /// How many partitions each member of the group holds.
+    pub fn members(&self, group: &str) -> Result<Vec<usize>> {
+        let parse = |row: &Vec<String>| field(row, 3)?.parse().context("a count");
+        self.ask("members", &[group])?.iter().map(parse).collect()
+    }
+
+    pub fn transactions(&self, id_prefix: &str) -> Result<Vec<Transaction>> {
+        let parse = |row: &Vec<String>| {
+            Ok(Transaction {
+                id: field(row, 0)?.to_owned(),
+                state: field(row, 1)?.to_owned(),
+            })
+        };
+        self.ask("transactions", &[id_prefix])?
+            .iter()
+            .map(parse)
+            .collect()
+    }
+
+    /// How many transactions are open in the topic's log.
+    pub fn open_transactions(&self, topic: &str) -> Result<usize> {
+        Ok(self.ask("open", &[topic])?.len())
+    }
+}
+
+impl Drop for Verifier {
+    fn drop(&mut self) {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        drop(killed); // best effort: it may be gone already
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn dispatch(line: &str, waiting: &Waiting) {
+    let mut fields = line.split('\t');
+    let Some(id) = fields.next().and_then(|id| id.parse().ok()) else {
+        return;
+    };
+    let line = match fields.next() {
+        Some("row") => Line::Row(fields.map(str::to_owned).collect()),
+        Some("ok") => Line::Done(Ok(())),
+        _ => Line::Done(Err(fields.collect::<Vec<_>>().join(" "))),
+    };
+    if let Some(sender) = locked(waiting).get(&id) {
+        drop(sender.send(line)); // fails only if the asker gave up
+    }
+}
+
+fn collect(receiver: &Receiver<Line>) -> Result<Vec<Vec<String>>> {
+    let mut rows = Vec::new();
+    loop {
+        match receiver.recv_timeout(PATIENCE).context("no answer")? {
+            Line::Row(row) => rows.push(row),
+            Line::Done(Ok(())) => return Ok(rows),
+            Line::Done(Err(reason)) => bail!(reason),
+        }
+    }
+}
+
+fn field(row: &[String], at: usize) -> Result<&str> {
+    row.get(at)
+        .map(String::as_str)
+        .with_context(|| format!("field {at} of {row:?}"))
+}
+
+fn record(row: &[String]) -> Result<Row> {
+    let nullable = |text: &str| (text != "~").then(|| unhex(text)).transpose();
+    let header = |text: &String| {
+        let (name, value) = text.split_once('=').context("a header")?;
+        Ok((String::from_utf8(unhex(name)?)?, nullable(value)?))
+    };
+    Ok(Row {
+        partition: field(row, 0)?.parse()?,
+        offset: field(row, 1)?.parse()?,
+        timestamp_ms: field(row, 2)?.parse()?,
+        key: nullable(field(row, 3)?)?,
+        value: nullable(field(row, 4)?)?,
+        headers: row.iter().skip(5).map(header).collect::<Result<_>>()?,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.filter_map(|half| DIGITS.get(usize::from(half))).collect()
+}
+
+fn unhex(text: &str) -> Result<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).context("a hexadecimal digit");
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    for pair in text.as_bytes().chunks(2) {
+        let [high, low] = pair else {
+            bail!("half a byte in {text:.20}")
+        };
+        bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?)?);
+    }
+    Ok(bytes)
+}

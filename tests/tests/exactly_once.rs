@@ -1,0 +1,173 @@
+//! The claim itself: kills at random moments lose nothing and double nothing, and
+//! the proof can see it when they do.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use strait_tests::binary::Build;
+use strait_tests::ledger::Account;
+use strait_tests::produce::Steady;
+use strait_tests::scenario::Scenario;
+use strait_tests::strait::Strait;
+use strait_tests::wait;
+
+use crate::orders::{Fates, MINIMUM, order};
+
+const PARTITIONS: i32 = 6;
+const LANES: usize = 2;
+const RECORDS_PER_SECOND: u32 = 400;
+const KILLS: usize = 10;
+/// So many kills must have met an open transaction.
+const KILLS_THAT_COUNT: usize = 8;
+
+/// What a run with kills left behind.
+struct Aftermath {
+    kills: usize,
+    in_transaction: usize,
+    input: u64,
+    filtered: usize,
+    outputs: Vec<(&'static str, Account)>,
+}
+
+impl Aftermath {
+    fn settle(&self) -> Result<()> {
+        self.outputs
+            .iter()
+            .try_for_each(|(topic, account)| account.settle(topic))
+    }
+}
+
+impl fmt::Display for Aftermath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} of {} kills met an open transaction",
+            self.in_transaction, self.kills
+        )?;
+        writeln!(f, "{} records in, {} filtered", self.input, self.filtered)?;
+        self.outputs
+            .iter()
+            .try_for_each(|(topic, account)| writeln!(f, "{topic}: {account}"))
+    }
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "the figures are the proof")]
+fn survives_kills() -> Result<()> {
+    let aftermath = kill_and_restart("kills", Build::Plain, KILLS)?;
+    println!("{aftermath}");
+    ensure!(
+        aftermath.in_transaction >= KILLS_THAT_COUNT,
+        "only {} of {KILLS} kills met an open transaction: this proves too little",
+        aftermath.in_transaction
+    );
+    aftermath.settle()
+}
+
+/// The same run, with the offsets committed outside the transaction, must not balance:
+/// else the test above proves nothing.
+#[test]
+#[allow(clippy::print_stdout, reason = "the figures are the proof")]
+fn the_proof_sees_offsets_outside_the_transaction() -> Result<()> {
+    let aftermath = kill_and_restart("faulty", Build::Faulty, KILLS_THAT_COUNT)?;
+    println!("{aftermath}");
+    ensure!(aftermath.settle().is_err(), "the fault went unseen: {aftermath}");
+    Ok(())
+}
+
+fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath> {
+    let scenario = orders(name)?;
+    let start = || -> Result<Strait> {
+        let mut command = scenario.command(build, "run")?;
+        if build == Build::Faulty {
+            command.env("STRAIT_FAULT", "offsets-outside-transaction");
+        }
+        scenario.start_command(command)
+    };
+    let steady = Steady::start(
+        scenario.bootstrap(),
+        &scenario.topic("in"),
+        PARTITIONS,
+        RECORDS_PER_SECOND,
+        order,
+    )?;
+    let mut random = SmallRng::from_os_rng();
+    let mut in_transaction = 0;
+    for _ in 0..kills {
+        let mut strait = start()?;
+        strait.wait_ready()?;
+        // The moment is random on purpose; no condition is waited for.
+        thread::sleep(Duration::from_millis(random.random_range(100..1500)));
+        in_transaction += usize::from(kill_in_transaction(&scenario, &mut strait)?);
+    }
+    let mut strait = start()?;
+    strait.wait_ready()?;
+    let input = steady.stop()?;
+    scenario.wait_worked_off(&mut strait)?;
+    let code = strait.terminate(Duration::from_secs(10))?;
+    ensure!(code == 0, "SIGTERM ended it with {code}");
+    scenario.committed_to_end(&scenario.topic("in"))?;
+    scenario.check_no_open_transaction(&["out", "audit", "dlq"])?;
+    let rows = scenario.read("in")?;
+    ensure!(
+        u64::try_from(rows.len())? == input,
+        "{} of {input} records stand in the input",
+        rows.len()
+    );
+    let fates = Fates::of(&rows);
+    let outputs = vec![
+        ("out", Account::by_key(&fates.accepted, &scenario.read("out")?)),
+        (
+            "audit",
+            Account::by_key(&fates.accepted, &scenario.read("audit")?),
+        ),
+        ("dlq", Account::by_key(&fates.malformed, &scenario.read("dlq")?)),
+    ];
+    Ok(Aftermath {
+        kills,
+        in_transaction,
+        input,
+        filtered: fates.filtered,
+        outputs,
+    })
+}
+
+fn orders(name: &str) -> Result<Scenario> {
+    let mut scenario = Scenario::new(name, PARTITIONS, "orders")?;
+    scenario.create_topic("audit", PARTITIONS)?;
+    scenario.dead_letter()?;
+    scenario.set("outputs.audit", json!(scenario.topic("audit")))?;
+    scenario.set_stage("settings", json!({ "minimum": MINIMUM }))?;
+    scenario.set("lanes", json!(LANES))?;
+    scenario.set_session(Duration::from_secs(3))?;
+    Ok(scenario)
+}
+
+/// Kills it while a transaction of its is open. False if the broker had decided the
+/// transaction by the time that it was dead.
+fn kill_in_transaction(scenario: &Scenario, strait: &mut Strait) -> Result<bool> {
+    let prefix = format!("{}.", scenario.name());
+    let open = || -> Result<bool> {
+        Ok(scenario
+            .verifier()
+            .transactions(&prefix)?
+            .iter()
+            .any(|known| known.state == "Ongoing"))
+    };
+    wait::until_true("an open transaction", Duration::from_secs(20), open)?;
+    strait.kill()?;
+    // What the dead process had sent may still be on its way: only a transaction that
+    // stays open was cut off.
+    let killed = Instant::now();
+    while killed.elapsed() < Duration::from_millis(200) {
+        if !open()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,11 @@
+//! Black-box tests: the real binary against a real Kafka.
+
+mod delivery;
+mod exactly_once;
+mod harness;
+mod hostile;
+mod identity;
+mod operate;
+mod orders;
+mod records;
+mod starts;

@@ -1,0 +1,327 @@
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ListConsumerGroupOffsetsOptions;
+import org.apache.kafka.clients.admin.ListConsumerGroupOffsetsSpec;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.IsolationLevel;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * What the tests believe: Kafka's own Java clients, asked over standard input and output.
+ *
+ * A request is a line "ID TAB COMMAND TAB ARGUMENT...", answered by any number of lines "ID TAB row TAB
+ * FIELD..." and one "ID TAB ok" or "ID TAB failed TAB REASON". Requests run side by side, so a slow read-back
+ * never delays the question whether a transaction is open. Bytes travel as hexadecimal, null as "~".
+ *
+ * It is also the watchdog: when standard input ends, which happens however the test process dies, it kills
+ * every process that it was told to guard.
+ */
+public final class Verifier {
+    private static final HexFormat HEX = HexFormat.of();
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
+
+    private final String bootstrap;
+    private final Admin admin;
+    private final PrintStream out;
+    private final Map<Long, ProcessHandle> guarded = new ConcurrentHashMap<>();
+
+    private Verifier(String bootstrap, PrintStream out) {
+        this.bootstrap = bootstrap;
+        this.out = out;
+        this.admin = Admin.create(Map.of("bootstrap.servers", bootstrap, "client.id", "verifier"));
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
+        System.setOut(System.err); // a library that prints must not speak into the protocol
+        int at = List.of(arguments).indexOf("--bootstrap-server");
+        new Verifier(arguments[at + 1], out).serve();
+    }
+
+    private void serve() throws IOException {
+        ExecutorService pool = Executors.newCachedThreadPool();
+        var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            String[] fields = line.split("\t", -1);
+            // Guarding is answered in order, so that no process slips past the end of the input.
+            if (fields[1].equals("guard") || fields[1].equals("unguard")) {
+                answer(fields);
+            } else {
+                pool.execute(() -> answer(fields));
+            }
+        }
+        guarded.values().forEach(ProcessHandle::destroyForcibly);
+        Runtime.getRuntime().halt(0);
+    }
+
+    private void answer(String[] fields) {
+        String id = fields[0];
+        List<String> arguments = List.of(fields).subList(2, fields.length);
+        try {
+            List<List<Object>> rows = run(fields[1], arguments);
+            var text = new StringBuilder();
+            for (List<Object> row : rows) {
+                text.append(id).append("\trow\t");
+                text.append(row.stream().map(String::valueOf).collect(Collectors.joining("\t"))).append('\n');
+            }
+            write(text.append(id).append("\tok\n"));
+        } catch (Throwable failure) {
+            Throwable cause = failure instanceof ExecutionException ? failure.getCause() : failure;
+            write(new StringBuilder(id + "\tfailed\t" + String.valueOf(cause).replaceAll("[\t\r\n]+", " ") + "\n"));
+        }
+    }
+
+    private void write(CharSequence text) {
+        synchronized (out) {
+            out.append(text);
+            out.flush();
+        }
+    }
+
+    private List<List<Object>> run(String command, List<String> arguments) throws Exception {
+        return switch (command) {
+            case "ping" -> List.of();
+            case "guard" -> guard(Long.parseLong(arguments.get(0)));
+            case "unguard" -> unguard(Long.parseLong(arguments.get(0)));
+            case "create" -> create(arguments);
+            case "grow" -> grow(arguments.get(0), Integer.parseInt(arguments.get(1)));
+            case "truncate" -> truncate(arguments.get(0), Long.parseLong(arguments.get(1)));
+            case "ends" -> ends(arguments.get(0));
+            case "dump" -> dump(arguments.get(0), arguments.get(1));
+            case "send" -> send(arguments.get(0), arguments.subList(1, arguments.size()));
+            case "committed" -> committed(arguments.get(0));
+            case "commit" -> commit(arguments.get(0), arguments.get(1), Long.parseLong(arguments.get(2)));
+            case "forget" -> forget(arguments.get(0), arguments.get(1));
+            case "members" -> members(arguments.get(0));
+            case "transactions" -> transactions(arguments.get(0));
+            case "open" -> open(arguments.get(0));
+            default -> throw new IllegalArgumentException("no such command: " + command);
+        };
+    }
+
+    private List<List<Object>> guard(long pid) {
+        ProcessHandle.of(pid).ifPresent(process -> guarded.put(pid, process));
+        return List.of();
+    }
+
+    private List<List<Object>> unguard(long pid) {
+        guarded.remove(pid);
+        return List.of();
+    }
+
+    /** TOPIC PARTITIONS KEY=VALUE... */
+    private List<List<Object>> create(List<String> arguments) throws Exception {
+        Map<String, String> settings = new HashMap<>();
+        for (String setting : arguments.subList(2, arguments.size())) {
+            settings.put(setting.split("=", 2)[0], setting.split("=", 2)[1]);
+        }
+        int partitions = Integer.parseInt(arguments.get(1));
+        var topic = new NewTopic(arguments.get(0), partitions, (short) 1).configs(settings);
+        admin.createTopics(List.of(topic)).all().get();
+        return awaitPartitions(arguments.get(0), partitions);
+    }
+
+    private List<List<Object>> grow(String topic, int partitions) throws Exception {
+        admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(partitions))).all().get();
+        return awaitPartitions(topic, partitions);
+    }
+
+    private List<List<Object>> awaitPartitions(String topic, int count) throws Exception {
+        long deadline = System.nanoTime() + PATIENCE.toNanos();
+        while (System.nanoTime() < deadline) {
+            try {
+                var partitions = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions();
+                if (partitions.size() == count && partitions.stream().allMatch(p -> p.leader() != null)) {
+                    return List.of();
+                }
+            } catch (ExecutionException notYetKnown) {
+                // Metadata of a new topic reaches the nodes one after another.
+            }
+            Thread.sleep(20);
+        }
+        throw new IllegalStateException(topic + " did not get " + count + " partitions with leaders");
+    }
+
+    /** Deletes the records before an offset, in every partition. */
+    private List<List<Object>> truncate(String topic, long offset) throws Exception {
+        Map<TopicPartition, RecordsToDelete> cuts = new HashMap<>();
+        for (TopicPartition partition : partitions(topic)) {
+            cuts.put(partition, RecordsToDelete.beforeOffset(offset));
+        }
+        admin.deleteRecords(cuts).all().get();
+        return List.of();
+    }
+
+    private List<TopicPartition> partitions(String topic) throws Exception {
+        int count = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
+        return IntStream.range(0, count).mapToObj(p -> new TopicPartition(topic, p)).toList();
+    }
+
+    private Map<TopicPartition, Long> offsets(List<TopicPartition> partitions, OffsetSpec spec, IsolationLevel level)
+            throws Exception {
+        Map<TopicPartition, OffsetSpec> asked = new HashMap<>();
+        partitions.forEach(partition -> asked.put(partition, spec));
+        Map<TopicPartition, Long> answer = new HashMap<>();
+        admin.listOffsets(asked, new ListOffsetsOptions(level)).all().get()
+                .forEach((partition, info) -> answer.put(partition, info.offset()));
+        return answer;
+    }
+
+    /** Rows: partition, log start, last stable offset, high watermark. */
+    private List<List<Object>> ends(String topic) throws Exception {
+        List<TopicPartition> partitions = partitions(topic);
+        var start = offsets(partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED);
+        var stable = offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED);
+        var high = offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED);
+        List<List<Object>> rows = new ArrayList<>();
+        for (TopicPartition p : partitions) {
+            rows.add(List.of(p.partition(), start.get(p), stable.get(p), high.get(p)));
+        }
+        return rows;
+    }
+
+    /** TOPIC ISOLATION; every record up to the end at the time of the call. */
+    private List<List<Object>> dump(String topic, String isolation) throws Exception {
+        var level = isolation.equals("read_committed") ? IsolationLevel.READ_COMMITTED : IsolationLevel.READ_UNCOMMITTED;
+        List<TopicPartition> partitions = partitions(topic);
+        Map<TopicPartition, Long> ends = offsets(partitions, OffsetSpec.latest(), level);
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "isolation.level", isolation,
+                "enable.auto.commit", "false", "auto.offset.reset", "none", "max.poll.records", "10000");
+        List<List<Object>> rows = new ArrayList<>();
+        var bytes = new ByteArrayDeserializer();
+        try (var consumer = new KafkaConsumer<byte[], byte[]>(settings, bytes, bytes)) {
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            long deadline = System.nanoTime() + PATIENCE.toNanos();
+            while (partitions.stream().anyMatch(p -> consumer.position(p) < ends.get(p))) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+                    if (record.offset() < ends.get(new TopicPartition(topic, record.partition()))) {
+                        rows.add(row(record));
+                    }
+                }
+                if (System.nanoTime() > deadline) {
+                    throw new IllegalStateException("read-back of " + topic + " did not reach " + ends);
+                }
+            }
+        }
+        return rows;
+    }
+
+    private static List<Object> row(ConsumerRecord<byte[], byte[]> record) {
+        List<Object> row = new ArrayList<>(List.of(record.partition(), record.offset(), record.timestamp(),
+                hex(record.key()), hex(record.value())));
+        for (Header header : record.headers()) {
+            row.add(hex(header.key().getBytes(StandardCharsets.UTF_8)) + "=" + hex(header.value()));
+        }
+        return row;
+    }
+
+    private static String hex(byte[] bytes) {
+        return bytes == null ? "~" : HEX.formatHex(bytes);
+    }
+
+    /** Sends each key as a record, with Java's default partitioner. Rows: key, partition. */
+    private List<List<Object>> send(String topic, List<String> keys) throws Exception {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "acks", "all");
+        var bytes = new ByteArraySerializer();
+        List<List<Object>> rows = new ArrayList<>();
+        try (var producer = new KafkaProducer<byte[], byte[]>(settings, bytes, bytes)) {
+            Map<String, java.util.concurrent.Future<RecordMetadata>> sent = new TreeMap<>();
+            for (String key : keys) {
+                sent.put(key, producer.send(new ProducerRecord<>(topic, HEX.parseHex(key), HEX.parseHex(key))));
+            }
+            producer.flush();
+            for (var entry : sent.entrySet()) {
+                rows.add(List.of(entry.getKey(), entry.getValue().get().partition()));
+            }
+        }
+        return rows;
+    }
+
+    /** Rows: topic, partition, offset. Waits for offsets that a transaction has not decided. */
+    private List<List<Object>> committed(String group) throws Exception {
+        List<List<Object>> rows = new ArrayList<>();
+        var options = new ListConsumerGroupOffsetsOptions().requireStable(true);
+        var all = Map.of(group, new ListConsumerGroupOffsetsSpec());
+        admin.listConsumerGroupOffsets(all, options).partitionsToOffsetAndMetadata(group).get()
+                .forEach((p, at) -> rows.add(List.of(p.topic(), p.partition(), at == null ? -1 : at.offset())));
+        return rows;
+    }
+
+    /** Commits one offset for every partition of a topic. The group must be empty. */
+    private List<List<Object>> commit(String group, String topic, long offset) throws Exception {
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        for (TopicPartition partition : partitions(topic)) {
+            offsets.put(partition, new OffsetAndMetadata(offset));
+        }
+        admin.alterConsumerGroupOffsets(group, offsets).all().get();
+        return List.of();
+    }
+
+    /** Deletes what a group committed on a topic, as expiry does. The group must be empty. */
+    private List<List<Object>> forget(String group, String topic) throws Exception {
+        admin.deleteConsumerGroupOffsets(group, Set.copyOf(partitions(topic))).all().get();
+        return List.of();
+    }
+
+    /** Rows: group state, member id, client id, number of partitions. */
+    private List<List<Object>> members(String group) throws Exception {
+        var description = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+        List<List<Object>> rows = new ArrayList<>();
+        for (var member : description.members()) {
+            int count = member.assignment().topicPartitions().size();
+            rows.add(List.of(description.groupState(), member.consumerId(), member.clientId(), count));
+        }
+        return rows;
+    }
+
+    /** Rows: transactional id, state, producer id; of the ids with the given prefix. */
+    private List<List<Object>> transactions(String prefix) throws Exception {
+        return admin.listTransactions().all().get().stream()
+                .filter(listing -> listing.transactionalId().startsWith(prefix))
+                .map(listing -> List.<Object>of(listing.transactionalId(), listing.state(), listing.producerId()))
+                .toList();
+    }
+
+    /** Rows: partition, producer id; of the transactions that are open in a topic's log. */
+    private List<List<Object>> open(String topic) throws Exception {
+        List<List<Object>> rows = new ArrayList<>();
+        admin.describeProducers(partitions(topic)).all().get().forEach((partition, state) ->
+                state.activeProducers().stream()
+                        .filter(producer -> producer.currentTransactionStartOffset().isPresent())
+                        .forEach(producer -> rows.add(List.of(partition.partition(), producer.producerId()))));
+        return rows;
+    }
+}
