@@ -149,6 +149,7 @@ pub struct Lane<C: Consumer, F: ProducerFactory, D, G: GuestFactory> {
     /// When starts that are not known yet were looked for last.
     last_resolve: Instant,
     look_interval: Duration,
+    looks: usize,
     last_offsets: Instant,
 }
 
@@ -189,6 +190,7 @@ where
             subscribed: false,
             last_resolve: now,
             look_interval: assignment::LOOK_INTERVAL,
+            looks: 0,
             last_offsets: now,
         }
     }

@@ -39,6 +39,7 @@ impl Guard {
         // place in the metadata. Except where it was never sent, or this client is going away.
         let harmless = [
             codes::LOCAL_TIMED_OUT_QUEUE,
+            codes::LOCAL_PURGE_QUEUE,
             codes::LOCAL_OUTDATED,
             codes::LOCAL_DESTROY,
         ];

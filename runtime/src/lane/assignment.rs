@@ -32,7 +32,10 @@ const STABLE_GLANCE: Duration = Duration::from_millis(300);
 /// How often starts that are not known yet are looked for.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// All of it together: the group must be served meanwhile.
+/// All of a later look together: the partitions whose starts are known go on meanwhile.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// All of it together, when partitions are assigned: the group must be served.
 const RESOLVE_MAX: Duration = Duration::from_secs(10);
 
 /// Asking a leader for the bounds of a log.
@@ -91,7 +94,7 @@ where
         for id in ids {
             self.partitions.add(Partition::new(id.clone()));
         }
-        self.resolve(ids, STABLE_WAIT)?;
+        self.resolve(ids, STABLE_WAIT, RESOLVE_MAX)?;
         let positions: Vec<Position> = ids.iter().filter_map(|id| self.first_position(id)).collect();
         self.consumer
             .assign(&positions)
@@ -135,7 +138,12 @@ where
         if ids.is_empty() || self.last_resolve.elapsed() < self.look_interval {
             return Ok(());
         }
-        self.resolve(&ids, STABLE_GLANCE)?;
+        // Not always the same ones first: those behind may be stable long since.
+        let mut ids = ids;
+        let turn = self.looks % ids.len();
+        ids.rotate_left(turn);
+        self.looks = self.looks.wrapping_add(1);
+        self.resolve(&ids, STABLE_GLANCE, LOOK_MAX)?;
         let found: Vec<Position> = ids
             .iter()
             .filter_map(|id| {
@@ -158,11 +166,11 @@ where
 
     /// Finds out where partitions start, within a bound. What is not known in time stays
     /// `Resolving`.
-    fn resolve(&mut self, ids: &[TopicPartition], wait: Duration) -> Result<(), Interrupt> {
+    fn resolve(&mut self, ids: &[TopicPartition], wait: Duration, limit: Duration) -> Result<(), Interrupt> {
         if ids.is_empty() {
             return Ok(());
         }
-        let until = Instant::now() + RESOLVE_MAX;
+        let until = Instant::now() + limit;
         let mut fresh = Fresh::default();
         for (id, offset) in self.committed_offsets(ids, wait, until) {
             if Instant::now() >= until {
@@ -335,6 +343,11 @@ where
         let bounds = self.consumer.bounds(id, BOUNDS_WAIT).map_err(|error| {
             Interrupt::Lane(format!("{id}: cannot ask for the bounds of its log: {error}"))
         })?;
+        if (bounds.start..=bounds.end).contains(&next) {
+            // Told of a position that has been left since, or by a leader that has changed.
+            tracing::warn!(partition = %id, offset = next, "told of a gap where there is none: reading on");
+            return self.go_on_at(id, next);
+        }
         let offset = match self.plan.input.on_gap {
             OnGap::Stop => {
                 return Err(Interrupt::Pipeline(format!(
@@ -347,6 +360,10 @@ where
             OnGap::Latest => bounds.end,
         };
         tracing::warn!(partition = %id, from = next, to = offset, "a gap in the log: going on behind it");
+        self.go_on_at(id, offset)
+    }
+
+    fn go_on_at(&mut self, id: &TopicPartition, offset: i64) -> Result<(), Interrupt> {
         let Some(partition) = self.partitions.get_mut(id) else {
             return Ok(());
         };

@@ -18,7 +18,7 @@ use super::Lane;
 use super::control::Interrupt;
 use super::directory::Directory;
 use super::open::Open;
-use super::partitions::{Standing, slot_and_offset};
+use super::partitions::{Standing, tag_and_offset};
 use super::starts::{GROUP_KEY, GroupMark, PartitionMark, partition_key};
 use super::state::LaneState;
 
@@ -157,31 +157,32 @@ where
         refused.map_or(Ok(()), |error| Err(TransactionError::Abortable(error).into()))
     }
 
-    fn collect_refused(&mut self) {
+    pub(super) fn collect_refused(&mut self) {
         if let Some(producer) = &mut self.producer {
             self.refused.extend(producer.failed_deliveries());
         }
     }
 
-    /// Remembers which records the broker found too large, before an abort forgets them: they
-    /// are run again in transactions of their own, until the one that is too large stands
-    /// alone. That one has failed.
-    pub(super) fn note_refused_records(&mut self) -> Result<(), Interrupt> {
+    /// Remembers which records the broker found too large: they are run again in transactions
+    /// of their own, until the one that is too large stands alone. That one has failed. To be
+    /// called when the producer has told of all of them, which an abort waits for.
+    pub(super) fn note_refused_records(&mut self, open: Option<&Open>) -> Result<(), Interrupt> {
         self.collect_refused();
         let refused = std::mem::take(&mut self.refused);
-        let refused: BTreeSet<(usize, i64)> = refused
+        let refused: BTreeSet<(u16, i64)> = refused
             .iter()
             .filter(|d| d.too_large)
-            .map(|d| slot_and_offset(d.origin))
+            .map(|d| tag_and_offset(d.origin))
             .collect();
-        let alone = refused.len() == 1;
-        for (slot, partition) in self.partitions.iter().enumerate() {
-            let of_slot = || {
+        let alone = open.is_some_and(|open| open.tried == 1);
+        for partition in self.partitions.iter() {
+            let tag = partition.tag;
+            let own = || {
                 refused
-                    .range((slot, i64::MIN)..=(slot, i64::MAX))
+                    .range((tag, i64::MIN)..=(tag, i64::MAX))
                     .map(|(_, offset)| *offset)
             };
-            let (Some(low), Some(high)) = (of_slot().next(), of_slot().next_back()) else {
+            let (Some(low), Some(high)) = (own().next(), own().next_back()) else {
                 continue;
             };
             if alone && self.condemned.insert(partition.id.clone(), low) == Some(low) {
@@ -245,7 +246,11 @@ where
         }
         self.report.transaction(TransactionOutcome::Committed);
         self.report.transaction_open(None);
-        if self.partitions.iter().any(|p| p.mark_due) {
+        if self
+            .partitions
+            .iter()
+            .any(|p| p.mark_due && p.standing != Standing::Resolving)
+        {
             self.directory.forget_marks();
         }
         for partition in self.partitions.iter_mut() {
@@ -258,7 +263,11 @@ where
 
     /// Writes the starting marks that are due into the control topic.
     fn write_marks(&mut self, deadline: Instant) -> Result<(), Interrupt> {
-        if !self.partitions.iter().any(|p| p.mark_due) {
+        if !self
+            .partitions
+            .iter()
+            .any(|p| p.mark_due && p.standing != Standing::Resolving)
+        {
             return Ok(());
         }
         let marks = self.due_marks()?;

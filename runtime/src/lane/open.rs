@@ -20,6 +20,8 @@ pub struct Open {
     pub epoch: u64,
     /// The group's generation at its begin.
     pub generation: Option<i32>,
+    /// Records handed to the stages or given up, decided or not.
+    pub tried: usize,
     pub records: usize,
     pub bytes: usize,
     pub guest_time: Duration,
@@ -38,6 +40,7 @@ impl Open {
             began,
             epoch,
             generation,
+            tried: 0,
             records: 0,
             bytes: 0,
             guest_time: Duration::ZERO,

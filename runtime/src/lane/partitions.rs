@@ -21,6 +21,9 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Partition<R> {
     pub id: TopicPartition,
+    /// What its records carry through the producer. Given once, and not to another partition
+    /// soon, so that a late answer never speaks of the wrong one.
+    pub tag: u16,
     pub standing: Standing,
     /// What the group has committed, as far as this lane knows.
     pub committed: i64,
@@ -49,6 +52,7 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
     pub fn new(id: TopicPartition) -> Self {
         Self {
             id,
+            tag: 0,
             standing: Standing::Resolving,
             committed: 0,
             next: 0,
@@ -136,6 +140,7 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
 pub struct Partitions<R> {
     list: Vec<Partition<R>>,
     slots: HashMap<TopicPartition, usize>,
+    next_tag: u16,
 }
 
 impl<R> Default for Partitions<R> {
@@ -143,6 +148,7 @@ impl<R> Default for Partitions<R> {
         Self {
             list: Vec::new(),
             slots: HashMap::new(),
+            next_tag: 0,
         }
     }
 }
@@ -186,14 +192,16 @@ impl<R: strait_sdk::batch::Record> Partitions<R> {
     }
 
     /// Takes a partition in; one that is there already stays as it is.
-    pub fn add(&mut self, partition: Partition<R>) {
+    pub fn add(&mut self, mut partition: Partition<R>) {
         if !self.slots.contains_key(&partition.id) {
+            partition.tag = self.next_tag;
+            self.next_tag = self.next_tag.wrapping_add(1);
             self.slots.insert(partition.id.clone(), self.list.len());
             self.list.push(partition);
         }
     }
 
-    /// Gives partitions back. Slots move, so no transaction may be open.
+    /// Gives partitions back. Slots move, tags do not.
     pub fn remove(&mut self, ids: &[TopicPartition]) {
         self.list.retain(|p| !ids.contains(&p.id));
         self.slots = self
@@ -205,16 +213,16 @@ impl<R: strait_sdk::batch::Record> Partitions<R> {
     }
 }
 
-/// Where a produced record came from, as it travels through the producer: the slot of its
+/// Where a produced record came from, as it travels through the producer: the tag of its
 /// partition in the upper 16 bits, the offset in the lower 48.
-pub fn origin(slot: usize, offset: i64) -> u64 {
-    (u64::try_from(slot).unwrap_or(0) << 48) | (u64::try_from(offset).unwrap_or(0) & 0xffff_ffff_ffff)
+pub fn origin(tag: u16, offset: i64) -> u64 {
+    (u64::from(tag) << 48) | (u64::try_from(offset).unwrap_or(0) & 0xffff_ffff_ffff)
 }
 
-/// The slot and offset of an [`origin`].
-pub fn slot_and_offset(origin: u64) -> (usize, i64) {
-    let slot = usize::try_from(origin >> 48).unwrap_or(usize::MAX);
-    (slot, i64::try_from(origin & 0xffff_ffff_ffff).unwrap_or(i64::MAX))
+/// The tag and offset of an [`origin`].
+pub fn tag_and_offset(origin: u64) -> (u16, i64) {
+    let tag = u16::try_from(origin >> 48).unwrap_or(u16::MAX);
+    (tag, i64::try_from(origin & 0xffff_ffff_ffff).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -231,8 +239,8 @@ mod tests {
 
     #[test]
     fn an_origin_comes_back_as_it_went() {
-        for (slot, offset) in [(0, 0), (7, 1), (65_535, 281_474_976_710_655)] {
-            assert_eq!(slot_and_offset(origin(slot, offset)), (slot, offset));
+        for (tag, offset) in [(0, 0), (7, 1), (65_535, 281_474_976_710_655)] {
+            assert_eq!(tag_and_offset(origin(tag, offset)), (tag, offset));
         }
     }
 

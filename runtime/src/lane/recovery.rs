@@ -48,10 +48,10 @@ where
     pub(super) fn recover(&mut self, error: &TransactionError, in_commit: bool) -> Result<(), Interrupt> {
         self.report.state(LaneState::Rewinding)?;
         self.report.transaction_failed(error);
-        self.note_refused_records()?;
         let open = self.open.take();
         self.report.transaction_open(None);
         let aborted = matches!(error, TransactionError::Abortable(_)) && self.abort();
+        self.note_refused_records(open.as_ref())?;
         if aborted {
             self.report.transaction(TransactionOutcome::Aborted);
             self.stages.reset();
@@ -81,8 +81,6 @@ where
         match producer.abort(deadline) {
             Ok(()) => {
                 self.report.phase(TransactionPhase::Abort, started.elapsed());
-                // Purged records come back as failed deliveries; they are not news.
-                drop(producer.failed_deliveries());
                 true
             }
             Err(error) => {
@@ -290,7 +288,12 @@ where
 
     fn ask_committed(&mut self) -> Result<Vec<(TopicPartition, Option<i64>)>, Interrupt> {
         loop {
-            let ids = self.partitions.ids();
+            // What is not resolved yet waits for somebody else's transaction, and nobody for it.
+            let known = self
+                .partitions
+                .iter()
+                .filter(|p| p.standing != Standing::Resolving);
+            let ids: Vec<TopicPartition> = known.map(|p| p.id.clone()).collect();
             if ids.is_empty() {
                 return Ok(Vec::new());
             }

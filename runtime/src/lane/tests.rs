@@ -239,18 +239,36 @@ fn whatever_fails_everything_arrives_once_and_in_order() {
 
 #[test]
 fn a_record_that_the_broker_refuses_is_found_and_fails_alone() {
-    let faults = Faults {
-        too_large: Some(b"pass 0 37"),
-        ..Faults::default()
-    };
-    let log = Log::new(inputs(2, 60, |_| "pass"), faults, 5);
-    assert_eq!(run(lane(plan(dead_letters()), &log), &log), LaneEnd::Drained);
-    assert_eq!(outputs(&log, 1, 0), ["pass 0 37"]);
-    assert_eq!(
-        outputs(&log, 0, 0),
-        expected(&log, 0, |value| value != "pass 0 37")
-    );
-    assert_eq!(outputs(&log, 0, 1), expected(&log, 1, |_| true));
+    for seed in 0..100 {
+        let faults = Faults {
+            too_large: Some(b"pass 0 37"),
+            rebalance: 20,
+            ..Faults::default()
+        };
+        let log = Log::new(inputs(3, 60, |_| "pass"), faults, seed);
+        assert_eq!(
+            run(lane(plan(dead_letters()), &log), &log),
+            LaneEnd::Drained,
+            "seed {seed}"
+        );
+        assert_eq!(outputs(&log, 1, 0), ["pass 0 37"], "seed {seed}");
+        assert_eq!(
+            outputs(&log, 0, 0),
+            expected(&log, 0, |value| value != "pass 0 37"),
+            "seed {seed}"
+        );
+        for other in 1..3 {
+            assert_eq!(
+                outputs(&log, 0, other),
+                expected(&log, other, |_| true),
+                "seed {seed}"
+            );
+            assert!(
+                outputs(&log, 1, other).is_empty(),
+                "seed {seed}: an innocent record failed"
+            );
+        }
+    }
 }
 
 #[test]

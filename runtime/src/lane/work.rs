@@ -100,6 +100,10 @@ where
             Next::Until(end) => (Some(end), false),
             Next::Alone(end) => (Some(end), true),
         };
+        // A condemned record is met alone, whatever else is suspected around it.
+        let condemned = self.condemned.get(&id).copied().filter(|offset| *offset > next);
+        let before = [before, condemned].into_iter().flatten().min();
+        let alone = alone || self.condemned.get(&id) == Some(&next);
         let crowded = self.guest_time_left() < self.longest_batch();
         if self.open.is_some() && (alone || crowded) {
             self.end_transaction(self.plan.timeouts.transaction)?;
@@ -144,6 +148,9 @@ where
         let mut outcome = self.stages.run(&turn.id, batch, allowance);
         let count = batch.len();
         self.report.processing(started.elapsed());
+        if let Some(open) = &mut self.open {
+            open.tried += count;
+        }
         let settled = self.settle(turn, count, &mut outcome);
         self.stages.release(outcome);
         settled
@@ -258,7 +265,7 @@ where
                 value: emission.value,
                 headers: headers.as_slice(),
                 timestamp_ms: timestamp_of(output, emission, record),
-                origin: origin(turn.slot, record.offset()),
+                origin: origin(partition.tag, record.offset()),
             };
             open.count_produced(produce.topic, produce.wire_bytes());
             producer.produce(&produce, deadline).map_err(produce_interrupt)
@@ -309,7 +316,7 @@ where
                 value: record.value(),
                 headers: &headers,
                 timestamp_ms: Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0),
-                origin: origin(turn.slot, record.offset()),
+                origin: origin(partition.tag, record.offset()),
             };
             open.count_produced(topic, produce.wire_bytes());
             *open.dead_lettered.entry(failure.kind).or_default() += 1;
@@ -413,7 +420,7 @@ where
 
     /// A record that the broker refuses even when it stands alone has failed, unprocessed.
     fn fail_condemned(&mut self, turn: &Turn) -> Result<(), Interrupt> {
-        self.begin()?;
+        self.begin()?.tried += 1;
         let last_stage = self
             .plan
             .stages

@@ -340,6 +340,7 @@ impl ProducerFactory for MemoryProducers {
             log: self.0.clone(),
             epoch: state.epoch,
             failed: Vec::new(),
+            late: Vec::new(),
             suspect: false,
         })
     }
@@ -349,6 +350,8 @@ pub struct MemoryProducer {
     log: Log,
     epoch: u64,
     failed: Vec<FailedDelivery>,
+    /// Refused, and not told yet: a flush may tell, an abort does.
+    late: Vec<FailedDelivery>,
     suspect: bool,
 }
 
@@ -390,7 +393,7 @@ impl Producer for MemoryProducer {
         let value = record.value.map(<[u8]>::to_vec);
         if state.faults.too_large.is_some() && record.topic == 0 && value.as_deref() == state.faults.too_large
         {
-            self.failed.push(FailedDelivery {
+            self.late.push(FailedDelivery {
                 origin: record.origin,
                 too_large: true,
                 error: error("TOO_LARGE"),
@@ -414,7 +417,16 @@ impl Producer for MemoryProducer {
     }
 
     fn flush(&mut self, _: Instant) -> Result<(), TransactionError> {
-        self.check()
+        self.check()?;
+        if self.late.is_empty() {
+            return Ok(());
+        }
+        let state = &mut *self.log.0.borrow_mut();
+        if state.rng.random_bool(0.5) {
+            self.failed.append(&mut self.late);
+            return Ok(());
+        }
+        Err(TransactionError::Abortable(error("REFUSED")))
     }
 
     fn send_offsets(
@@ -458,6 +470,7 @@ impl Producer for MemoryProducer {
 
     fn abort(&mut self, _: Instant) -> Result<(), TransactionError> {
         self.check()?;
+        self.failed.append(&mut self.late);
         self.log.0.borrow_mut().open = None;
         Ok(())
     }
