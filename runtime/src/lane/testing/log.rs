@@ -373,6 +373,25 @@ impl MemoryProducer {
     }
 }
 
+impl MemoryProducer {
+    /// A broker refuses a batch as a whole, the innocent records in it too.
+    fn refuse_batch(&mut self) {
+        let state = self.log.0.borrow();
+        let told: Vec<u64> = self.failed.iter().map(|delivery| delivery.origin).collect();
+        let batch = state.open.iter().flat_map(|open| &open.outputs);
+        let refused = batch.filter(|(origin, out)| out.topic == 0 && !told.contains(origin));
+        if !self.late.is_empty() {
+            self.late = refused
+                .map(|(origin, _)| FailedDelivery {
+                    origin: *origin,
+                    too_large: true,
+                    error: error("TOO_LARGE"),
+                })
+                .collect();
+        }
+    }
+}
+
 impl Producer for MemoryProducer {
     type Member = Member;
 
@@ -421,9 +440,11 @@ impl Producer for MemoryProducer {
         if self.late.is_empty() {
             return Ok(());
         }
+        self.refuse_batch();
         let state = &mut *self.log.0.borrow_mut();
+        // The client tells of one after the other: whoever asks early hears of the first only.
         if state.rng.random_bool(0.5) {
-            self.failed.append(&mut self.late);
+            self.failed.push(self.late.remove(0));
             return Ok(());
         }
         Err(TransactionError::Abortable(error("REFUSED")))
@@ -470,6 +491,7 @@ impl Producer for MemoryProducer {
 
     fn abort(&mut self, _: Instant) -> Result<(), TransactionError> {
         self.check()?;
+        self.refuse_batch();
         self.failed.append(&mut self.late);
         self.log.0.borrow_mut().open = None;
         Ok(())
