@@ -4,7 +4,7 @@
 //! What a test believes comes from Kafka's own Java clients ([`verifier`]), never
 //! from ours: what stands in the topics, what the group committed, which
 //! transactions are open. One broker and one verifier serve all tests of a
-//! process; each test has topics and a pipeline of its own ([`scenario`]), so
+//! process; each test has topics and a pipeline of its own ([`fixture`]), so
 //! tests run side by side.
 //!
 //! Nothing outlives the test process, however it ends: the broker has a guard of its
@@ -12,9 +12,9 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod fixture;
 pub mod ledger;
 pub mod produce;
-pub mod scenario;
 pub mod strait;
 pub mod verifier;
 pub mod wait;

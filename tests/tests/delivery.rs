@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use strait_tests::fixture::Fixture;
 use strait_tests::produce::Message;
-use strait_tests::scenario::Scenario;
 
 fn messages(partitions: i32, count: i32) -> Vec<Message> {
     (0..count)
@@ -16,13 +16,13 @@ fn messages(partitions: i32, count: i32) -> Vec<Message> {
 }
 
 fn delivers(mode: &str) -> Result<()> {
-    let mut scenario = Scenario::new(mode, 2, "identity")?;
-    scenario.set("delivery", json!(mode))?;
-    scenario.send(&messages(2, 500))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
+    let mut fixture = Fixture::new(mode, 2, "identity")?;
+    fixture.set("delivery", json!(mode))?;
+    fixture.send(&messages(2, 500))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
     ensure!(strait.terminate(Duration::from_secs(10))? == 0);
-    scenario.check_copied()
+    fixture.check_copied()
 }
 
 #[test]
@@ -37,12 +37,12 @@ fn at_most_once_delivers() -> Result<()> {
 
 #[test]
 fn keys_go_where_java_puts_them() -> Result<()> {
-    let mut scenario = Scenario::new("murmur2", 1, "identity")?;
-    scenario.create_topic("spread", 7)?;
-    scenario.create_topic("java", 7)?;
-    scenario.set(
+    let mut fixture = Fixture::new("murmur2", 1, "identity")?;
+    fixture.create_topic("spread", 7)?;
+    fixture.create_topic("java", 7)?;
+    fixture.set(
         "outputs.default",
-        json!({ "topic": scenario.topic("spread"), "partition": "key" }),
+        json!({ "topic": fixture.topic("spread"), "partition": "key" }),
     )?;
     let mut keys: Vec<Vec<u8>> = (0..200).map(|n| format!("key-{n}").into_bytes()).collect();
     // Lengths of every remainder by four, and bytes that are negative in Java.
@@ -51,13 +51,13 @@ fn keys_go_where_java_puts_them() -> Result<()> {
         .iter()
         .map(|key| Message::new(key.clone(), "v").to_partition(0))
         .collect();
-    scenario.send(&input)?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    let java = scenario
+    fixture.send(&input)?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    let java = fixture
         .verifier()
-        .partitions_by_java(&scenario.topic("java"), &keys)?;
-    let rows = scenario.read("spread")?;
+        .partitions_by_java(&fixture.topic("java"), &keys)?;
+    let rows = fixture.read("spread")?;
     let ours: HashMap<Vec<u8>, i32> = rows
         .into_iter()
         .map(|row| (row.key.unwrap_or_default(), row.partition))
@@ -75,17 +75,17 @@ fn keys_go_where_java_puts_them() -> Result<()> {
 
 #[test]
 fn an_output_can_follow_the_input_partition() -> Result<()> {
-    let mut scenario = Scenario::new("follow", 4, "identity")?;
-    scenario.set(
+    let mut fixture = Fixture::new("follow", 4, "identity")?;
+    fixture.set(
         "outputs.default",
-        json!({ "topic": scenario.topic("out"), "partition": "input" }),
+        json!({ "topic": fixture.topic("out"), "partition": "input" }),
     )?;
-    scenario.send(&messages(4, 400))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    scenario.check_copied()?;
+    fixture.send(&messages(4, 400))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    fixture.check_copied()?;
     let place = |short: &str| -> Result<Vec<(String, i32)>> {
-        Ok(scenario
+        Ok(fixture
             .read(short)?
             .iter()
             .map(|row| (row.key_text(), row.partition))
@@ -97,22 +97,22 @@ fn an_output_can_follow_the_input_partition() -> Result<()> {
 
 #[test]
 fn a_pattern_takes_up_a_new_topic() -> Result<()> {
-    let mut scenario = Scenario::new("pattern", 1, "identity")?;
-    let pattern = format!("^{}\\.in.*", scenario.name().replace('.', "\\."));
-    scenario.set("input", json!({ "pattern": pattern }))?;
-    scenario.set(
+    let mut fixture = Fixture::new("pattern", 1, "identity")?;
+    let pattern = format!("^{}\\.in.*", fixture.name().replace('.', "\\."));
+    fixture.set("input", json!({ "pattern": pattern }))?;
+    fixture.set(
         "kafka.properties",
         json!({ "topic.metadata.refresh.interval.ms": 2000 }),
     )?;
-    scenario.send(&messages(1, 10))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    scenario.create_topic("in-two", 1)?;
-    let second = scenario.topic("in-two");
-    let input = strait_tests::produce::Input::new(scenario.bootstrap())?;
+    fixture.send(&messages(1, 10))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    fixture.create_topic("in-two", 1)?;
+    let second = fixture.topic("in-two");
+    let input = strait_tests::produce::Input::new(fixture.bootstrap())?;
     input.send_all(&second, &[Message::new("late", "value")])?;
-    scenario.wait_worked_off_topic(&mut strait, &second)?;
-    let rows = scenario.read("out")?;
+    fixture.wait_worked_off_topic(&mut strait, &second)?;
+    let rows = fixture.read("out")?;
     ensure!(
         rows.len() == 11 && rows.iter().any(|row| row.key_text() == "late"),
         "{rows:?}"
@@ -122,17 +122,17 @@ fn a_pattern_takes_up_a_new_topic() -> Result<()> {
 
 #[test]
 fn a_transform_can_name_the_partition() -> Result<()> {
-    let mut scenario = Scenario::new("explicit", 1, "hostile")?;
-    scenario.create_topic("five", 5)?;
-    scenario.set(
+    let mut fixture = Fixture::new("explicit", 1, "hostile")?;
+    fixture.create_topic("five", 5)?;
+    fixture.set(
         "outputs.default",
-        json!({ "topic": scenario.topic("five"), "partition": "explicit" }),
+        json!({ "topic": fixture.topic("five"), "partition": "explicit" }),
     )?;
     let input = (0..100).map(|n| Message::new(format!("k-{n}"), format!("partition:{}", n % 5)));
-    scenario.send(&input.collect::<Vec<_>>())?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    let rows = scenario.read("five")?;
+    fixture.send(&input.collect::<Vec<_>>())?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    let rows = fixture.read("five")?;
     ensure!(rows.len() == 100, "{} records", rows.len());
     let strayed = rows
         .iter()

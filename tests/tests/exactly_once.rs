@@ -10,9 +10,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use strait_tests::binary::Build;
+use strait_tests::fixture::Fixture;
 use strait_tests::ledger::Account;
 use strait_tests::produce::Steady;
-use strait_tests::scenario::Scenario;
 use strait_tests::strait::Strait;
 use strait_tests::wait;
 
@@ -81,17 +81,17 @@ fn the_proof_sees_offsets_outside_the_transaction() -> Result<()> {
 }
 
 fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath> {
-    let scenario = orders(name)?;
+    let fixture = orders(name)?;
     let start = || -> Result<Strait> {
-        let mut command = scenario.command(build, "run")?;
+        let mut command = fixture.command(build, "run")?;
         if build == Build::Faulty {
             command.env("STRAIT_FAULT", "offsets-outside-transaction");
         }
-        scenario.start_command(command)
+        fixture.start_command(command)
     };
     let steady = Steady::start(
-        scenario.bootstrap(),
-        &scenario.topic("in"),
+        fixture.bootstrap(),
+        &fixture.topic("in"),
         PARTITIONS,
         RECORDS_PER_SECOND,
         order,
@@ -103,17 +103,17 @@ fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath>
         strait.wait_ready()?;
         // The moment is random on purpose; no condition is waited for.
         thread::sleep(Duration::from_millis(random.random_range(100..1500)));
-        in_transaction += usize::from(kill_in_transaction(&scenario, &mut strait)?);
+        in_transaction += usize::from(kill_in_transaction(&fixture, &mut strait)?);
     }
     let mut strait = start()?;
     strait.wait_ready()?;
     let input = steady.stop()?;
-    scenario.wait_worked_off(&mut strait)?;
+    fixture.wait_worked_off(&mut strait)?;
     let code = strait.terminate(Duration::from_secs(10))?;
     ensure!(code == 0, "SIGTERM ended it with {code}");
-    scenario.committed_to_end(&scenario.topic("in"))?;
-    scenario.check_no_open_transaction(&["out", "audit", "dlq"])?;
-    let rows = scenario.read("in")?;
+    fixture.committed_to_end(&fixture.topic("in"))?;
+    fixture.check_no_open_transaction(&["out", "audit", "dlq"])?;
+    let rows = fixture.read("in")?;
     ensure!(
         u64::try_from(rows.len())? == input,
         "{} of {input} records stand in the input",
@@ -121,12 +121,9 @@ fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath>
     );
     let fates = Fates::of(&rows);
     let outputs = vec![
-        ("out", Account::by_key(&fates.accepted, &scenario.read("out")?)),
-        (
-            "audit",
-            Account::by_key(&fates.accepted, &scenario.read("audit")?),
-        ),
-        ("dlq", Account::by_key(&fates.malformed, &scenario.read("dlq")?)),
+        ("out", Account::by_key(&fates.accepted, &fixture.read("out")?)),
+        ("audit", Account::by_key(&fates.accepted, &fixture.read("audit")?)),
+        ("dlq", Account::by_key(&fates.malformed, &fixture.read("dlq")?)),
     ];
     Ok(Aftermath {
         kills,
@@ -137,23 +134,23 @@ fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath>
     })
 }
 
-fn orders(name: &str) -> Result<Scenario> {
-    let mut scenario = Scenario::new(name, PARTITIONS, "orders")?;
-    scenario.create_topic("audit", PARTITIONS)?;
-    scenario.dead_letter()?;
-    scenario.set("outputs.audit", json!(scenario.topic("audit")))?;
-    scenario.set_stage("settings", json!({ "minimum": MINIMUM }))?;
-    scenario.set("lanes", json!(LANES))?;
-    scenario.set_session(Duration::from_secs(3))?;
-    Ok(scenario)
+fn orders(name: &str) -> Result<Fixture> {
+    let mut fixture = Fixture::new(name, PARTITIONS, "orders")?;
+    fixture.create_topic("audit", PARTITIONS)?;
+    fixture.dead_letter()?;
+    fixture.set("outputs.audit", json!(fixture.topic("audit")))?;
+    fixture.set_stage("settings", json!({ "minimum": MINIMUM }))?;
+    fixture.set("lanes", json!(LANES))?;
+    fixture.set_session(Duration::from_secs(3))?;
+    Ok(fixture)
 }
 
 /// Kills it while a transaction of its is open. False if the broker had decided the
 /// transaction by the time that it was dead.
-fn kill_in_transaction(scenario: &Scenario, strait: &mut Strait) -> Result<bool> {
-    let prefix = format!("{}.", scenario.name());
+fn kill_in_transaction(fixture: &Fixture, strait: &mut Strait) -> Result<bool> {
+    let prefix = format!("{}.", fixture.name());
     let open = || -> Result<bool> {
-        Ok(scenario
+        Ok(fixture
             .verifier()
             .transactions(&prefix)?
             .iter()

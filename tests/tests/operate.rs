@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use strait_tests::binary::Build;
+use strait_tests::fixture::Fixture;
 use strait_tests::ledger::{Account, Expected};
 use strait_tests::produce::{Message, Steady};
-use strait_tests::scenario::Scenario;
 use strait_tests::wait;
 
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -22,25 +22,25 @@ fn messages(count: usize) -> Vec<Message> {
 
 #[test]
 fn until_end_ends_by_itself() -> Result<()> {
-    let scenario = Scenario::new("until-end", 3, "identity")?;
-    scenario.send(&messages(3000))?;
-    let mut command = scenario.command(Build::Plain, "run")?;
+    let fixture = Fixture::new("until-end", 3, "identity")?;
+    fixture.send(&messages(3000))?;
+    let mut command = fixture.command(Build::Plain, "run")?;
     command.args(["--until", "end"]);
-    let mut strait = scenario.start_command(command)?;
+    let mut strait = fixture.start_command(command)?;
     ensure!(strait.wait_exit(Duration::from_mins(1))? == 0);
-    scenario.committed_to_end(&scenario.topic("in"))?;
-    scenario.check_no_open_transaction(&["out"])?;
-    scenario.check_copied()
+    fixture.committed_to_end(&fixture.topic("in"))?;
+    fixture.check_no_open_transaction(&["out"])?;
+    fixture.check_copied()
 }
 
 #[test]
 fn sigterm_drains_under_load() -> Result<()> {
-    let scenario = Scenario::new("drain", 2, "identity")?;
+    let fixture = Fixture::new("drain", 2, "identity")?;
     let make = |partition, number| Message::new(format!("{partition}-{number}"), "value");
-    let steady = Steady::start(scenario.bootstrap(), &scenario.topic("in"), 2, 1000, make)?;
-    let mut strait = scenario.run()?;
+    let steady = Steady::start(fixture.bootstrap(), &fixture.topic("in"), 2, 1000, make)?;
+    let mut strait = fixture.run()?;
     wait::until_true("output", Duration::from_secs(20), || {
-        Ok(!scenario.read("out")?.is_empty())
+        Ok(!fixture.read("out")?.is_empty())
     })?;
     let started = Instant::now();
     let code = strait.terminate(DRAIN_LIMIT)?;
@@ -50,31 +50,31 @@ fn sigterm_drains_under_load() -> Result<()> {
         "it ended with {code} after {took:?}"
     );
     steady.stop()?;
-    scenario.check_no_open_transaction(&["out"])?;
+    fixture.check_no_open_transaction(&["out"])?;
     ensure!(
-        scenario.verifier().members(scenario.name())?.is_empty(),
+        fixture.verifier().members(fixture.name())?.is_empty(),
         "it has not left the group"
     );
     // Exactly what is committed stands in the output.
-    let committed = scenario.verifier().committed(scenario.name())?;
+    let committed = fixture.verifier().committed(fixture.name())?;
     let done = |row: &&strait_tests::verifier::Row| {
-        let at = committed.get(&(scenario.topic("in"), row.partition));
+        let at = committed.get(&(fixture.topic("in"), row.partition));
         at.is_some_and(|offset| row.offset < *offset)
     };
-    let expected: Vec<Expected> = scenario
+    let expected: Vec<Expected> = fixture
         .read("in")?
         .iter()
         .filter(done)
         .map(Expected::by_key)
         .collect();
     ensure!(!expected.is_empty(), "nothing was committed");
-    Account::by_key(&expected, &scenario.read("out")?).settle("out")
+    Account::by_key(&expected, &fixture.read("out")?).settle("out")
 }
 
 #[test]
 fn an_invalid_file_names_every_mistake() -> Result<()> {
-    let scenario = Scenario::new("invalid", 1, "identity")?;
-    let mut command = scenario.command(Build::Plain, "run")?;
+    let fixture = Fixture::new("invalid", 1, "identity")?;
+    let mut command = fixture.command(Build::Plain, "run")?;
     let text = [
         "name: invalid",
         "kafka:",
@@ -87,7 +87,7 @@ fn an_invalid_file_names_every_mistake() -> Result<()> {
         "  - wasm: { module: no-such.wasm }",
         "outputs: { default: a }",
     ];
-    fs::write(scenario.path("pipeline.yaml"), text.join("\n"))?;
+    fs::write(fixture.path("pipeline.yaml"), text.join("\n"))?;
     let output = command.output()?;
     ensure!(output.status.code() == Some(2), "{}", output.status);
     let said = String::from_utf8(output.stderr)?;
@@ -107,20 +107,20 @@ fn an_invalid_file_names_every_mistake() -> Result<()> {
 
 #[test]
 fn http_says_what_the_contract_says() -> Result<()> {
-    let mut scenario = Scenario::new("http", 2, "identity")?;
-    scenario.set("lanes", json!(2))?;
-    let mut strait = scenario.run()?;
+    let mut fixture = Fixture::new("http", 2, "identity")?;
+    fixture.set("lanes", json!(2))?;
+    let mut strait = fixture.run()?;
     ensure!(strait.get("/healthz")?.0 == 200);
     // Series of a partition go when it moves to another lane, so it must not any more.
     wait::until("a partition for each lane", Duration::from_secs(30), || {
-        let members = scenario.verifier().members(scenario.name())?;
+        let members = fixture.verifier().members(fixture.name())?;
         ensure!(members == [1, 1], "the lanes hold {members:?}");
         Ok(Some(()))
     })?;
-    scenario.send(&messages(100))?;
-    scenario.wait_worked_off(&mut strait)?;
-    let (input, output) = (scenario.topic("in"), scenario.topic("out"));
-    let own = ("pipeline", scenario.name());
+    fixture.send(&messages(100))?;
+    fixture.wait_worked_off(&mut strait)?;
+    let (input, output) = (fixture.topic("in"), fixture.topic("out"));
+    let own = ("pipeline", fixture.name());
     wait::until("the metrics of the work", Duration::from_secs(10), || {
         let value = |name: &str, labels: &[(&str, &str)]| strait.metric(name, &[&[own], labels].concat());
         let is = |name: &str, labels: &[(&str, &str)], expected: f64| -> Result<()> {
@@ -160,7 +160,7 @@ fn http_says_what_the_contract_says() -> Result<()> {
 
 #[test]
 fn one_failed_pipeline_fails_alone() -> Result<()> {
-    let (good, bad) = (Scenario::new("good", 1, "identity")?, broken_pipeline("bad")?);
+    let (good, bad) = (Fixture::new("good", 1, "identity")?, broken_pipeline("bad")?);
     let mut command = good.command(Build::Plain, "run")?;
     command.arg(bad.write()?);
     let mut strait = good.start_command(command)?;
@@ -182,7 +182,7 @@ fn one_failed_pipeline_fails_alone() -> Result<()> {
 #[test]
 fn fail_fast_ends_with_the_first_failure() -> Result<()> {
     let (good, bad) = (
-        Scenario::new("good-too", 1, "identity")?,
+        Fixture::new("good-too", 1, "identity")?,
         broken_pipeline("bad-fast")?,
     );
     let mut command = good.command(Build::Plain, "run")?;
@@ -196,24 +196,24 @@ fn fail_fast_ends_with_the_first_failure() -> Result<()> {
 
 #[test]
 fn a_missing_topic_is_found_by_check_and_told_by_run() -> Result<()> {
-    let mut scenario = Scenario::new("absent", 1, "identity")?;
-    let absent = scenario.topic("absent");
-    scenario.set("outputs.default", json!(absent))?;
+    let mut fixture = Fixture::new("absent", 1, "identity")?;
+    let absent = fixture.topic("absent");
+    fixture.set("outputs.default", json!(absent))?;
     let missing = format!("topic {absent} does not exist");
-    let checked = scenario.command(Build::Plain, "check")?.output()?;
+    let checked = fixture.command(Build::Plain, "check")?.output()?;
     let said = String::from_utf8(checked.stdout)?;
     ensure!(checked.status.code() == Some(2), "{} {said}", checked.status);
     let named = said
         .lines()
         .any(|line| line.contains(&missing) && line.contains("outputs.default"));
     ensure!(named, "{said}");
-    let offline = scenario
+    let offline = fixture
         .command(Build::Plain, "check")?
         .arg("--offline")
         .output()?;
     ensure!(offline.status.success(), "{}", offline.status);
     // At the default level of the log, which must not lose the one line that matters.
-    let mut strait = scenario.start()?;
+    let mut strait = fixture.start()?;
     ensure!(strait.wait_exit(Duration::from_secs(30))? == 1);
     ensure!(strait.log().contains(&missing), "{}", strait.log());
     Ok(())
@@ -222,25 +222,25 @@ fn a_missing_topic_is_found_by_check_and_told_by_run() -> Result<()> {
 /// A member that leaves while it joins must not leave the others waiting for its session.
 #[test]
 fn partitions_of_a_drained_process_are_taken_over_at_once() -> Result<()> {
-    let mut scenario = Scenario::new("takeover", 4, "identity")?;
-    scenario.set("lanes", json!(2))?;
-    let mut first = scenario.run()?;
+    let mut fixture = Fixture::new("takeover", 4, "identity")?;
+    fixture.set("lanes", json!(2))?;
+    let mut first = fixture.run()?;
     for pause in [
         Duration::from_millis(500),
         Duration::from_secs(2),
         Duration::from_secs(3),
     ] {
-        let mut second = scenario.start()?;
+        let mut second = fixture.start()?;
         wait::until("the second process in the group", Duration::from_secs(30), || {
-            let members = scenario.verifier().members(scenario.name())?;
+            let members = fixture.verifier().members(fixture.name())?;
             Ok((members.len() > 2).then_some(()))
         })?;
         // Not a wait for a condition: where in the rebalance it is met is the point.
         std::thread::sleep(pause);
         ensure!(second.terminate(Duration::from_secs(10))? == 0);
-        scenario.send(&messages(8))?;
+        fixture.send(&messages(8))?;
         let asked = std::time::Instant::now();
-        scenario.wait_worked_off(&mut first)?;
+        fixture.wait_worked_off(&mut first)?;
         let took = asked.elapsed();
         ensure!(
             took < Duration::from_secs(8),
@@ -251,22 +251,22 @@ fn partitions_of_a_drained_process_are_taken_over_at_once() -> Result<()> {
 }
 
 /// Ready at first; its first record stops it.
-fn broken_pipeline(name: &str) -> Result<Scenario> {
-    let mut scenario = Scenario::new(name, 1, "orders")?;
-    scenario.create_topic("audit", 1)?;
-    scenario.set("outputs.audit", json!(scenario.topic("audit")))?;
-    scenario.set_stage("settings", json!({ "minimum": 0 }))?;
-    Ok(scenario) // `value` is no order, and the default is to stop
+fn broken_pipeline(name: &str) -> Result<Fixture> {
+    let mut fixture = Fixture::new(name, 1, "orders")?;
+    fixture.create_topic("audit", 1)?;
+    fixture.set("outputs.audit", json!(fixture.topic("audit")))?;
+    fixture.set_stage("settings", json!({ "minimum": 0 }))?;
+    Ok(fixture) // `value` is no order, and the default is to stop
 }
 
 #[test]
 fn an_idle_pipeline_costs_next_to_nothing() -> Result<()> {
     const WINDOW: Duration = Duration::from_secs(10);
-    let mut scenario = Scenario::new("idle", 4, "identity")?;
-    scenario.set("lanes", json!(2))?;
-    scenario.send(&messages(100))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
+    let mut fixture = Fixture::new("idle", 4, "identity")?;
+    fixture.set("lanes", json!(2))?;
+    fixture.send(&messages(100))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
     thread::sleep(Duration::from_secs(2)); // the last of the start-up
     let before = strait.cpu_time()?;
     thread::sleep(WINDOW);

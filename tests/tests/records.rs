@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strait_tests::binary::{self, Build};
+use strait_tests::fixture::Fixture;
 use strait_tests::ledger::{Account, Expected};
 use strait_tests::produce::{Input, Message};
-use strait_tests::scenario::Scenario;
 use strait_tests::verifier::Row;
 use strait_tests::wait;
 
@@ -23,10 +23,10 @@ fn thousand(count: usize, bad: &[usize], command: &str) -> Vec<Message> {
         .collect()
 }
 
-fn hostile_scenario(name: &str) -> Result<Scenario> {
-    let mut scenario = Scenario::new(name, 1, "hostile")?;
-    scenario.set_stage("limits.batch_deadline", json!("1s"))?;
-    Ok(scenario)
+fn hostile_scenario(name: &str) -> Result<Fixture> {
+    let mut fixture = Fixture::new(name, 1, "hostile")?;
+    fixture.set_stage("limits.batch_deadline", json!("1s"))?;
+    Ok(fixture)
 }
 
 /// The bad records reach the dead letter topic, all others the output, each once.
@@ -34,23 +34,23 @@ fn fail_alone(name: &str, kind: &str, count: usize, bad: &[usize], command: &str
     only_these_fail(hostile_scenario(name)?, kind, &thousand(count, bad, command))
 }
 
-fn only_these_fail(mut scenario: Scenario, kind: &str, messages: &[Message]) -> Result<()> {
-    scenario.dead_letter()?;
-    scenario.send(messages)?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    let input = scenario.read("in")?;
+fn only_these_fail(mut fixture: Fixture, kind: &str, messages: &[Message]) -> Result<()> {
+    fixture.dead_letter()?;
+    fixture.send(messages)?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    let input = fixture.read("in")?;
     let is_good = |row: &&Row| row.value_text() == hostile::PASS;
     let (good, bad): (Vec<&Row>, Vec<&Row>) = input.iter().partition(is_good);
     let expected = |rows: &[&Row]| rows.iter().map(|row| Expected::by_key(row)).collect::<Vec<_>>();
     ensure!(!good.is_empty() && !bad.is_empty());
-    Account::by_key(&expected(&good), &scenario.read("out")?).settle("out")?;
-    let letters = scenario.read("dlq")?;
+    Account::by_key(&expected(&good), &fixture.read("out")?).settle("out")?;
+    let letters = fixture.read("dlq")?;
     Account::by_key(&expected(&bad), &letters).settle("dlq")?;
     for (letter, original) in letters.iter().zip(&bad) {
-        check_letter(&scenario, letter, original, kind).with_context(|| format!("{letter:?}"))?;
+        check_letter(&fixture, letter, original, kind).with_context(|| format!("{letter:?}"))?;
     }
-    let labels = [("pipeline", scenario.name()), ("kind", kind)];
+    let labels = [("pipeline", fixture.name()), ("kind", kind)];
     let counted = strait.metric("strait_records_dead_lettered_total", &labels)?;
     ensure!(
         counted == Some(f64::from(u32::try_from(bad.len())?)),
@@ -59,7 +59,7 @@ fn only_these_fail(mut scenario: Scenario, kind: &str, messages: &[Message]) -> 
     Ok(())
 }
 
-fn check_letter(scenario: &Scenario, letter: &Row, original: &Row, kind: &str) -> Result<()> {
+fn check_letter(fixture: &Fixture, letter: &Row, original: &Row, kind: &str) -> Result<()> {
     ensure!(
         letter.key == original.key && letter.value == original.value,
         "key or value changed"
@@ -75,11 +75,11 @@ fn check_letter(scenario: &Scenario, letter: &Row, original: &Row, kind: &str) -
             .with_context(|| format!("no header strait-error-{name}"))
     };
     ensure!(header("kind")? == kind, "kind is {}", header("kind")?);
-    ensure!(header("topic")? == scenario.topic("in"));
+    ensure!(header("topic")? == fixture.topic("in"));
     ensure!(header("partition")? == original.partition.to_string());
     ensure!(header("offset")? == original.offset.to_string());
     ensure!(header("timestamp")? == original.timestamp_ms.to_string());
-    ensure!(header("pipeline")? == scenario.name());
+    ensure!(header("pipeline")? == fixture.name());
     let module = header("module")?;
     ensure!(
         module.len() == 64 && module.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -127,17 +127,17 @@ fn a_malformed_output_fails_alone() -> Result<()> {
     {
         message.value = Some(format!("malformed:{damage}").into_bytes());
     }
-    only_these_fail(Scenario::new("malformed", 1, "malformed")?, "output", &messages)
+    only_these_fail(Fixture::new("malformed", 1, "malformed")?, "output", &messages)
 }
 
 #[test]
 fn a_retry_is_tried_again_in_its_place() -> Result<()> {
-    let scenario = hostile_scenario("retry")?;
-    scenario.send(&thousand(1000, &[0, 500, 501], hostile::RETRY_TWICE))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    scenario.check_copied()?;
-    let retried = strait.metric("strait_records_retried_total", &[("pipeline", scenario.name())])?;
+    let fixture = hostile_scenario("retry")?;
+    fixture.send(&thousand(1000, &[0, 500, 501], hostile::RETRY_TWICE))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    fixture.check_copied()?;
+    let retried = strait.metric("strait_records_retried_total", &[("pipeline", fixture.name())])?;
     ensure!(retried >= Some(3.0), "retried: {retried:?}");
     Ok(())
 }
@@ -149,105 +149,105 @@ fn retries_that_are_used_up_fail_alone() -> Result<()> {
 
 #[test]
 fn a_record_larger_than_its_topic_takes_fails_alone() -> Result<()> {
-    let mut scenario = Scenario::new("too-large", 1, "identity")?;
-    scenario.dead_letter()?;
-    let small = scenario.topic("small");
-    scenario
+    let mut fixture = Fixture::new("too-large", 1, "identity")?;
+    fixture.dead_letter()?;
+    let small = fixture.topic("small");
+    fixture
         .verifier()
         .create_topic(&small, 1, &["max.message.bytes=20000"])?;
-    scenario.set("outputs.default", json!(small))?;
+    fixture.set("outputs.default", json!(small))?;
     let mut messages = thousand(100, &[], "");
     let large = Message::new("large", vec![b'x'; 30_000]);
     messages.insert(50, large);
-    scenario.send(&messages)?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    let rows = scenario.read("small")?;
+    fixture.send(&messages)?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    let rows = fixture.read("small")?;
     ensure!(
         rows.len() == 100 && rows.iter().all(|row| row.key_text() != "large"),
         "{} rows",
         rows.len()
     );
-    let input = scenario.read("in")?;
+    let input = fixture.read("in")?;
     let original = input
         .iter()
         .find(|row| row.key_text() == "large")
         .context("the large record")?;
-    let letters = scenario.read("dlq")?;
+    let letters = fixture.read("dlq")?;
     ensure!(letters.len() == 1, "{} dead letters", letters.len());
     letters
         .iter()
-        .try_for_each(|letter| check_letter(&scenario, letter, original, "too-large"))
+        .try_for_each(|letter| check_letter(&fixture, letter, original, "too-large"))
 }
 
 #[test]
 fn an_unknown_output_is_an_error_of_the_pipeline() -> Result<()> {
-    let mut scenario = hostile_scenario("unknown-output")?;
-    scenario.dead_letter()?;
-    scenario.send(&thousand(100, &[50], hostile::UNKNOWN_OUTPUT))?;
-    let mut strait = scenario.start()?;
+    let mut fixture = hostile_scenario("unknown-output")?;
+    fixture.dead_letter()?;
+    fixture.send(&thousand(100, &[50], hostile::UNKNOWN_OUTPUT))?;
+    let mut strait = fixture.start()?;
     ensure!(strait.wait_exit(FAIL_LIMIT)? == 1);
     ensure!(
-        scenario.read("dlq")?.is_empty(),
+        fixture.read("dlq")?.is_empty(),
         "an error of the pipeline is no dead letter"
     );
-    check_stopped_before(&scenario, 50)
+    check_stopped_before(&fixture, 50)
 }
 
 #[test]
 fn stop_keeps_what_precedes_and_nothing_else() -> Result<()> {
-    let scenario = hostile_scenario("stop")?;
-    scenario.send(&thousand(1000, &[500], hostile::TRAP))?;
-    let mut strait = scenario.start()?;
+    let fixture = hostile_scenario("stop")?;
+    fixture.send(&thousand(1000, &[500], hostile::TRAP))?;
+    let mut strait = fixture.start()?;
     ensure!(strait.wait_exit(FAIL_LIMIT)? == 1);
     let log = strait.log();
     ensure!(
-        log.contains("500") && log.contains(&scenario.topic("in")),
+        log.contains("500") && log.contains(&fixture.topic("in")),
         "the log does not say which: {log}"
     );
-    check_stopped_before(&scenario, 500)
+    check_stopped_before(&fixture, 500)
 }
 
 /// What is committed stands in the output, and reaches no further than the bad record.
-fn check_stopped_before(scenario: &Scenario, offset: i64) -> Result<()> {
-    let committed = scenario.verifier().committed(scenario.name())?;
-    let at = committed.get(&(scenario.topic("in"), 0)).copied().unwrap_or(0);
+fn check_stopped_before(fixture: &Fixture, offset: i64) -> Result<()> {
+    let committed = fixture.verifier().committed(fixture.name())?;
+    let at = committed.get(&(fixture.topic("in"), 0)).copied().unwrap_or(0);
     ensure!(at <= offset, "committed to {at}, beyond the bad record");
-    let input = scenario.read("in")?;
+    let input = fixture.read("in")?;
     let done = input.iter().filter(|row| row.offset < at).map(Expected::by_key);
-    Account::by_key(&done.collect::<Vec<_>>(), &scenario.read("out")?).settle("out")?;
-    scenario.check_no_open_transaction(&["out"])
+    Account::by_key(&done.collect::<Vec<_>>(), &fixture.read("out")?).settle("out")?;
+    fixture.check_no_open_transaction(&["out"])
 }
 
 #[test]
 fn skip_counts_and_goes_on() -> Result<()> {
-    let mut scenario = hostile_scenario("skip")?;
-    scenario.set("on_error", json!({ "then": "skip", "limit": "none" }))?;
-    scenario.send(&thousand(1000, &[10, 500], hostile::TRAP))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    let labels = [("pipeline", scenario.name()), ("kind", "trap")];
+    let mut fixture = hostile_scenario("skip")?;
+    fixture.set("on_error", json!({ "then": "skip", "limit": "none" }))?;
+    fixture.send(&thousand(1000, &[10, 500], hostile::TRAP))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    let labels = [("pipeline", fixture.name()), ("kind", "trap")];
     let skipped = strait.metric("strait_records_skipped_total", &labels)?;
     ensure!(skipped == Some(2.0), "skipped: {skipped:?}");
-    let input = scenario.read("in")?;
+    let input = fixture.read("in")?;
     let good = input
         .iter()
         .filter(|row| row.value_text() != hostile::TRAP)
         .map(Expected::by_key);
-    Account::by_key(&good.collect::<Vec<_>>(), &scenario.read("out")?).settle("out")
+    Account::by_key(&good.collect::<Vec<_>>(), &fixture.read("out")?).settle("out")
 }
 
 #[test]
 fn the_breaker_stops_a_bad_module() -> Result<()> {
-    let mut scenario = hostile_scenario("breaker")?;
-    scenario.dead_letter()?;
+    let mut fixture = hostile_scenario("breaker")?;
+    fixture.dead_letter()?;
     let limit = json!({ "rate": "5%", "over": "1m", "at_least": 100, "then": "stop" });
-    scenario.set("on_error.limit", limit)?;
+    fixture.set("on_error.limit", limit)?;
     let bad: Vec<usize> = (0..20_000).step_by(2).collect();
-    scenario.send(&thousand(20_000, &bad, hostile::REJECT))?;
-    let mut strait = scenario.start()?;
+    fixture.send(&thousand(20_000, &bad, hostile::REJECT))?;
+    let mut strait = fixture.start()?;
     ensure!(strait.wait_exit(FAIL_LIMIT)? == 1);
-    let letters = scenario.read("dlq")?.len();
+    let letters = fixture.read("dlq")?.len();
     ensure!(
         letters < bad.len() / 2,
         "{letters} dead letters before the breaker"
@@ -256,19 +256,19 @@ fn the_breaker_stops_a_bad_module() -> Result<()> {
         strait.log().contains("limit"),
         "the log does not name on_error.limit"
     );
-    scenario.check_no_open_transaction(&["out", "dlq"])
+    fixture.check_no_open_transaction(&["out", "dlq"])
 }
 
 #[test]
 fn a_batch_that_is_all_filtered_commits() -> Result<()> {
-    let scenario = hostile_scenario("filtered")?;
+    let fixture = hostile_scenario("filtered")?;
     let bad: Vec<usize> = (0..500).collect();
-    scenario.send(&thousand(500, &bad, hostile::FILTER))?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
-    ensure!(scenario.read("out")?.is_empty());
+    fixture.send(&thousand(500, &bad, hostile::FILTER))?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    ensure!(fixture.read("out")?.is_empty());
     wait::until("the count of filtered records", Duration::from_secs(10), || {
-        let filtered = strait.metric("strait_records_filtered_total", &[("pipeline", scenario.name())])?;
+        let filtered = strait.metric("strait_records_filtered_total", &[("pipeline", fixture.name())])?;
         ensure!(filtered == Some(500.0), "filtered: {filtered:?}");
         Ok(Some(()))
     })
@@ -276,14 +276,14 @@ fn a_batch_that_is_all_filtered_commits() -> Result<()> {
 
 #[test]
 fn odd_records_pass_unchanged() -> Result<()> {
-    let scenario = Scenario::new("odd", 1, "identity")?;
+    let fixture = Fixture::new("odd", 1, "identity")?;
     let mut many_headers = Message::new("many-headers", "v");
     for n in 0..100 {
         // Some names twice, some values null, some empty.
         let value: Option<&[u8]> = [None, Some(b"".as_slice()), Some(&[0, 159, 255])][n % 3];
         many_headers = many_headers.with_header(&format!("h-{}", n / 2), value);
     }
-    scenario.send(&[
+    fixture.send(&[
         Message {
             key: Some(b"tombstone".to_vec()),
             ..Message::default()
@@ -299,10 +299,10 @@ fn odd_records_pass_unchanged() -> Result<()> {
         Message::new("1 MB", vec![b'm'; 1_000_000]),
         many_headers,
     ])?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
     let content = |short: &str| -> Result<Vec<_>> {
-        let rows = scenario.read(short)?.into_iter();
+        let rows = fixture.read(short)?.into_iter();
         Ok(rows
             .map(|row| (row.key, row.value, row.headers, row.timestamp_ms))
             .collect())
@@ -322,9 +322,9 @@ fn odd_records_pass_unchanged() -> Result<()> {
 
 #[test]
 fn aborted_input_is_passed_over_and_lag_reaches_zero() -> Result<()> {
-    let scenario = Scenario::new("aborted-input", 1, "identity")?;
-    let topic = scenario.topic("in");
-    let input = Input::transactional(scenario.bootstrap(), &format!("input-{}", scenario.name()))?;
+    let fixture = Fixture::new("aborted-input", 1, "identity")?;
+    let topic = fixture.topic("in");
+    let input = Input::transactional(fixture.bootstrap(), &format!("input-{}", fixture.name()))?;
     let stretch = |name: &str, commit: bool| -> Result<()> {
         let messages: Vec<Message> = (0..200)
             .map(|n| Message::new(format!("{name}-{n}"), "v"))
@@ -336,14 +336,14 @@ fn aborted_input_is_passed_over_and_lag_reaches_zero() -> Result<()> {
     stretch("first", true)?;
     stretch("aborted", false)?;
     stretch("second", true)?;
-    let mut strait = scenario.run()?;
-    scenario.wait_worked_off(&mut strait)?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
     // While it runs: a tail of nothing but an aborted stretch and control records.
     stretch("aborted-tail", false)?;
-    scenario.wait_worked_off(&mut strait)?;
-    scenario.check_copied()?;
+    fixture.wait_worked_off(&mut strait)?;
+    fixture.check_copied()?;
     let labels = [
-        ("pipeline", scenario.name()),
+        ("pipeline", fixture.name()),
         ("topic", topic.as_str()),
         ("partition", "0"),
     ];
@@ -358,9 +358,9 @@ fn aborted_input_is_passed_over_and_lag_reaches_zero() -> Result<()> {
 
 #[test]
 fn a_module_that_asks_for_an_import_is_refused_by_name() -> Result<()> {
-    let mut scenario = Scenario::new("importer", 1, "identity")?;
-    scenario.set_stage("module", json!(binary::guest("importer")?))?;
-    let output = scenario.command(Build::Plain, "run")?.output()?;
+    let mut fixture = Fixture::new("importer", 1, "identity")?;
+    fixture.set_stage("module", json!(binary::guest("importer")?))?;
+    let output = fixture.command(Build::Plain, "run")?.output()?;
     ensure!(output.status.code() == Some(2), "{}", output.status);
     let said = String::from_utf8(output.stderr)?;
     ensure!(said.contains(hostile::IMPORT), "the import is not named: {said}");

@@ -1,6 +1,6 @@
 //! One test's stage: topics and a pipeline of its own on the shared broker.
 //!
-//! A scenario starts as a working pipeline, `NAME.in` to `NAME.out` in one lane
+//! A fixture starts as a working pipeline, `NAME.in` to `NAME.out` in one lane
 //! through one guest, with short timeouts; a test changes what it is about. The
 //! file is written as JSON, which is YAML.
 
@@ -27,7 +27,7 @@ use crate::wait;
 pub const WORK_LIMIT: Duration = Duration::from_mins(1);
 
 /// A pipeline and its surroundings.
-pub struct Scenario {
+pub struct Fixture {
     name: String,
     folder: TempDir,
     document: Value,
@@ -35,7 +35,7 @@ pub struct Scenario {
     starts: AtomicU32,
 }
 
-impl Scenario {
+impl Fixture {
     /// With the topics `in` and `out` of so many partitions, and the named guest.
     pub fn new(test: &str, partitions: i32, guest: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -56,16 +56,16 @@ impl Scenario {
             "lanes": 1,
         });
         let folder = tempfile::Builder::new().prefix("strait-test-").tempdir()?;
-        let scenario = Self {
+        let fixture = Self {
             name,
             folder,
             document,
             cluster,
             starts: AtomicU32::new(0),
         };
-        scenario.create_topic("in", partitions)?;
-        scenario.create_topic("out", partitions)?;
-        Ok(scenario)
+        fixture.create_topic("in", partitions)?;
+        fixture.create_topic("out", partitions)?;
+        Ok(fixture)
     }
 
     /// The pipeline's name: the consumer group id.
@@ -73,7 +73,7 @@ impl Scenario {
         &self.name
     }
 
-    /// The full name of one of this scenario's topics.
+    /// The full name of one of this fixture's topics.
     pub fn topic(&self, short: &str) -> String {
         format!("{}.{short}", self.name)
     }
@@ -125,7 +125,7 @@ impl Scenario {
         self.set("on_error.limit", json!("none"))
     }
 
-    /// Where the scenario keeps its files.
+    /// Where the fixture keeps its files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -137,7 +137,7 @@ impl Scenario {
         Ok(path)
     }
 
-    /// `strait VERB`, with folders of this scenario.
+    /// `strait VERB`, with folders of this fixture.
     pub fn command(&self, build: Build, verb: &str) -> Result<Command> {
         let mut command = Command::new(binary::strait(build)?);
         command
@@ -153,7 +153,7 @@ impl Scenario {
         self.start_command(self.command(Build::Plain, "run")?)
     }
 
-    /// Starts a command that [`Scenario::command`] made.
+    /// Starts a command that [`Fixture::command`] made.
     pub fn start_command(&self, command: Command) -> Result<Strait> {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
         Strait::start(command, &self.path(&format!("strait-{number}.log")))
@@ -181,7 +181,7 @@ impl Scenario {
         self.wait_worked_off_topic(strait, &self.topic("in"))
     }
 
-    /// Like [`Scenario::wait_worked_off`], for any topic.
+    /// Like [`Fixture::wait_worked_off`], for any topic.
     pub fn wait_worked_off_topic(&self, strait: &mut Strait, topic: &str) -> Result<()> {
         let reached = wait::until(
             "the committed offsets at the end of the input",
