@@ -16,6 +16,7 @@
 //! Nodes are counted from 0 here; Kafka's `node.id` is one more.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub use error::BrokerError;
 
 use guard::Guard;
 use node::{Folder, Process, Send};
-use properties::Layout;
+use properties::{Layout, NodePorts};
 use source::Source;
 
 /// The Kafka that is run.
@@ -57,6 +58,9 @@ pub struct BrokerSettings<'a> {
     /// Lines of `server.properties`; they win over what is set here.
     pub properties: Vec<(String, String)>,
     pub jit: Jit,
+    /// Addresses, one a node, of what stands in front of the nodes, such as proxies: clients
+    /// that come that way are told to connect there. None, or as many as there are nodes.
+    pub advertised: Vec<SocketAddr>,
     /// Told, in a few words, what takes long.
     pub progress: &'a mut dyn FnMut(&str),
 }
@@ -69,6 +73,7 @@ impl<'a> BrokerSettings<'a> {
             data: None,
             properties: Vec::new(),
             jit: Jit::FastStart,
+            advertised: Vec::new(),
             progress,
         }
     }
@@ -121,12 +126,12 @@ impl DataFolder {
 
 impl Broker {
     fn spawn(&mut self, index: usize) -> Result<(), BrokerError> {
-        let share_network = self.nodes.len() > 1;
         let ports = self.layout.nodes.get(index).copied();
         let nodes = self.nodes.len();
         let (Some(node), Some(ports)) = (self.nodes.get_mut(index), ports) else {
             return Err(BrokerError::NoSuchNode { index, nodes });
         };
+        let share_network = nodes > 1 || ports.behind.is_some();
         let name = format!("{}-{index}", self.tag);
         let container = docker::Container {
             name: &name,
@@ -208,6 +213,23 @@ impl Broker {
     /// For `bootstrap.servers`: the addresses of all nodes.
     pub fn bootstrap(&self) -> String {
         self.layout.bootstrap()
+    }
+
+    /// Where the node listens for its own clients.
+    pub fn address(&self, index: usize) -> Result<SocketAddr, BrokerError> {
+        self.ports(index).map(|ports| loopback(ports.clients))
+    }
+
+    /// Where the node listens for what stands in front of it; `None` if nothing does.
+    pub fn address_behind(&self, index: usize) -> Result<Option<SocketAddr>, BrokerError> {
+        self.ports(index)
+            .map(|ports| ports.behind.map(|behind| loopback(behind.port)))
+    }
+
+    fn ports(&self, index: usize) -> Result<NodePorts, BrokerError> {
+        let nodes = self.nodes.len();
+        let ports = self.layout.nodes.get(index).copied();
+        ports.ok_or(BrokerError::NoSuchNode { index, nodes })
     }
 
     /// How many nodes it has, running or not.
@@ -307,6 +329,10 @@ impl Broker {
             .as_ref()
             .ok_or(BrokerError::NotRunning(index))
     }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 impl Drop for Broker {

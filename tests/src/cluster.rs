@@ -1,16 +1,22 @@
-//! The one Kafka that the tests of a process share, and the verifier beside it.
+//! A running Kafka, the judge beside it, and the proxies in front of it.
 //!
-//! Both start with the first test that asks and live until the process ends; they
-//! stand in a static, which is never dropped, so each ends by itself when the
-//! process is gone.
+//! The `strait` processes under test reach the nodes by way of the proxies, if there
+//! are any; the judge, the senders of input and the nodes among themselves do not. So a
+//! fault of the network hits what is tested, and nothing else.
+//!
+//! Most tests share one small cluster. It stands in a static, which is never dropped,
+//! and ends by itself when the process is gone.
 
-use std::path::Path;
-use std::sync::OnceLock;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use strait::broker::{Broker, BrokerSettings};
 
 use crate::verifier::Verifier;
+use crate::wait;
 
 /// Timeouts as a test has patience for; everything else as a user gets it.
 const PROPERTIES: [(&str, &str); 3] = [
@@ -23,54 +29,113 @@ const PROPERTIES: [(&str, &str); 3] = [
     ("message.max.bytes", "4194304"),
 ];
 
+/// How long a cluster may take to be whole again after a fault.
+const WHOLE_WITHIN: Duration = Duration::from_mins(2);
+
+/// What kind of cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Kind {
+    /// 1 or 3.
+    pub nodes: usize,
+    /// Puts a proxy in front of each node.
+    pub proxies: bool,
+    /// Lines of `server.properties` beside those that every cluster here has.
+    pub properties: Vec<(String, String)>,
+    /// Where its data lies; `None`: in a folder that goes with it.
+    pub data: Option<PathBuf>,
+}
+
 /// A running Kafka.
 pub struct Cluster {
-    /// Held so that it lives on.
-    _broker: Broker,
+    broker: Mutex<Broker>,
     bootstrap: String,
-    verifier: Verifier,
+    front: String,
+    verifier: Arc<Verifier>,
 }
 
 impl Cluster {
+    /// The one that the tests of a process share; the first call starts it.
+    pub fn shared() -> Result<Arc<Self>> {
+        static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
+        let kind = Kind {
+            nodes: 1,
+            ..Kind::default()
+        };
+        let started = SHARED.get_or_init(|| {
+            Self::start(kind)
+                .map(Arc::new)
+                .map_err(|error| format!("{error:#}"))
+        });
+        started.clone().map_err(|reason| anyhow!("{reason}"))
+    }
+
+    /// Starts one.
+    pub fn start(kind: Kind) -> Result<Self> {
+        let mut said = Vec::new();
+        let mut progress = |line: &str| said.push(line.to_owned());
+        let own = PROPERTIES
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let settings = BrokerSettings {
+            nodes: kind.nodes,
+            data: kind.data,
+            properties: own.chain(kind.properties).collect(),
+            advertised: Vec::<SocketAddr>::new(),
+            ..BrokerSettings::new(&mut progress)
+        };
+        let broker = Broker::start(settings).map_err(|error| anyhow!("{error}; before that: {said:?}"))?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("verifier")
+            .join("Verifier.java");
+        let command = broker.tool(&source.to_string_lossy(), [""; 0]);
+        ensure!(
+            command.get_program() != "docker",
+            "the tests ask Kafka's Java clients, which need Java 17 here: set STRAIT_KAFKA=maven"
+        );
+        Ok(Self {
+            bootstrap: broker.bootstrap(),
+            front: broker.bootstrap(),
+            verifier: Arc::new(Verifier::start(command)?),
+            broker: Mutex::new(broker),
+        })
+    }
+
+    /// The nodes themselves.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    pub fn verifier(&self) -> &Verifier {
+    /// What processes under test are given: the proxies, if there are any.
+    pub fn front(&self) -> &str {
+        &self.front
+    }
+
+    pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
     }
-}
 
-/// The shared cluster; the first call starts it.
-pub fn cluster() -> Result<&'static Cluster> {
-    static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
-    let started = CLUSTER.get_or_init(|| start().map_err(|error| format!("{error:#}")));
-    started.as_ref().map_err(|reason| anyhow!("{reason}"))
-}
+    /// The nodes, to kill, stop, pause and start them.
+    pub fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-fn start() -> Result<Cluster> {
-    let mut said = Vec::new();
-    let mut progress = |line: &str| said.push(line.to_owned());
-    let properties = PROPERTIES
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let settings = BrokerSettings {
-        properties: properties.collect(),
-        ..BrokerSettings::new(&mut progress)
-    };
-    let broker = Broker::start(settings).map_err(|error| anyhow!("{error}; before that: {said:?}"))?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("verifier")
-        .join("Verifier.java");
-    let command = broker.tool(&source.to_string_lossy(), [""; 0]);
-    ensure!(
-        command.get_program() != "docker",
-        "the tests ask Kafka's Java clients, which need Java 17 here: set STRAIT_KAFKA=maven"
-    );
-    let verifier = Verifier::start(command)?;
-    Ok(Cluster {
-        bootstrap: broker.bootstrap(),
-        _broker: broker,
-        verifier,
-    })
+    /// Undoes every fault: all nodes run, all replicas are in sync.
+    pub fn mend(&self) -> Result<()> {
+        let mut broker = self.broker();
+        for node in 0..broker.nodes() {
+            if broker.pid(node).is_ok() {
+                broker.resume(node)?;
+            } else {
+                broker.start_node(node)?;
+            }
+        }
+        drop(broker);
+        self.wait_whole()
+    }
+
+    /// Waits until every node runs and every replica is in sync.
+    pub fn wait_whole(&self) -> Result<()> {
+        let whole = || -> Result<bool> { Ok(self.verifier.lagging_replicas()? == 0) };
+        wait::until_true("all replicas in sync", WHOLE_WITHIN, whole).context("the cluster is not whole")
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::binary::{self, Build};
-use crate::cluster::{Cluster, cluster};
+use crate::cluster::Cluster;
 use crate::ledger::{Account, Expected};
 use crate::produce::{Input, Message};
 use crate::strait::Strait;
@@ -31,24 +32,29 @@ pub struct Fixture {
     name: String,
     folder: TempDir,
     document: Value,
-    cluster: &'static Cluster,
+    cluster: Arc<Cluster>,
     starts: AtomicU32,
 }
 
 impl Fixture {
-    /// With the topics `in` and `out` of so many partitions, and the named guest.
+    /// On the shared broker, with the topics `in` and `out` of so many partitions, and the
+    /// named guest.
     pub fn new(test: &str, partitions: i32, guest: &str) -> Result<Self> {
+        Self::on(Cluster::shared()?, test, partitions, guest)
+    }
+
+    /// The same on a cluster of its own.
+    pub fn on(cluster: Arc<Cluster>, test: &str, partitions: i32, guest: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "{test}-{}-{}",
             process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let cluster = cluster()?;
         let document = json!({
             "name": name,
             "kafka": {
-                "bootstrap": cluster.bootstrap(),
+                "bootstrap": cluster.front(),
             },
             "input": { "topics": [format!("{name}.in")] },
             "stages": [{ "wasm": { "module": binary::guest(guest)? } }],
@@ -78,11 +84,16 @@ impl Fixture {
         format!("{}.{short}", self.name)
     }
 
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Where input is sent: the nodes themselves, whatever stands in front of them.
     pub fn bootstrap(&self) -> &str {
         self.cluster.bootstrap()
     }
 
-    pub fn verifier(&self) -> &'static Verifier {
+    pub fn verifier(&self) -> &Arc<Verifier> {
         self.cluster.verifier()
     }
 
@@ -156,7 +167,8 @@ impl Fixture {
     /// Starts a command that [`Fixture::command`] made.
     pub fn start_command(&self, command: Command) -> Result<Strait> {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
-        Strait::start(command, &self.path(&format!("strait-{number}.log")))
+        let log = self.path(&format!("strait-{number}.log"));
+        Strait::start(command, &log, Arc::clone(self.verifier()))
     }
 
     /// Starts `strait run` and waits until it is ready.

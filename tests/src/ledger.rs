@@ -20,6 +20,27 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// From the header that tells where an output came from, and the key that came with it:
+    /// part `part` of the `parts` that the input record becomes.
+    pub fn by_source(input: &Row, topic_id: &str, part: u32, parts: u32, pipeline: &str) -> Self {
+        let (partition, offset) = (input.partition, input.offset);
+        let source = format!("{topic_id}/{partition}/{offset}/{part}/{parts}/{pipeline}");
+        Self::with_token(input, &source)
+    }
+
+    /// From the headers of the dead letter that the input record becomes.
+    pub fn by_letter(input: &Row, topic_id: &str) -> Self {
+        Self::with_token(input, &format!("{topic_id}/{}/{}", input.partition, input.offset))
+    }
+
+    fn with_token(input: &Row, source: &str) -> Self {
+        Self {
+            token: token(source, input),
+            input_partition: input.partition,
+            input_offset: input.offset,
+        }
+    }
+
     /// From an input record whose key is unique and passes through.
     pub fn by_key(input: &Row) -> Self {
         Self {
@@ -86,6 +107,28 @@ impl Account {
         Self::of(expected, rows, |row| row.key.clone().unwrap_or_default())
     }
 
+    /// Of outputs that carry the header of [`Expected::by_source`].
+    pub fn by_source(expected: &[Expected], rows: &[Row]) -> Self {
+        Self::of(expected, rows, |row| {
+            let header = row.header("strait-source").unwrap_or_default();
+            // Format and cluster come first.
+            let source = header.splitn(3, '/').nth(2).unwrap_or_default();
+            token(source, row)
+        })
+    }
+
+    /// Of dead letters.
+    pub fn by_letter(expected: &[Expected], rows: &[Row]) -> Self {
+        Self::of(expected, rows, |row| {
+            let header = |name| row.header(name).unwrap_or_default();
+            let (id, partition) = (header("strait-error-topic-id"), header("strait-error-partition"));
+            token(
+                &format!("{id}/{partition}/{}", header("strait-error-offset")),
+                row,
+            )
+        })
+    }
+
     pub fn balances(&self) -> bool {
         self.missing.is_empty()
             && self.doubled.is_empty()
@@ -100,6 +143,14 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// A source alone could be right on a record that is not; so the key is part of it.
+fn token(source: &str, row: &Row) -> Vec<u8> {
+    let mut token = source.as_bytes().to_vec();
+    token.push(b' ');
+    token.extend_from_slice(row.key.as_deref().unwrap_or_default());
+    token
 }
 
 impl fmt::Display for Account {

@@ -11,9 +11,12 @@
 //! own, and the verifier kills every `strait` process when its input closes.
 
 pub mod binary;
+pub mod chaos;
 pub mod cluster;
 pub mod fixture;
 pub mod ledger;
+pub mod oracle;
+pub mod orders;
 pub mod produce;
 pub mod strait;
 pub mod verifier;

@@ -6,12 +6,13 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cluster::cluster;
+use crate::verifier::Verifier;
 use crate::wait;
 
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -24,12 +25,14 @@ pub struct Strait {
     exit: Option<ExitStatus>,
     http: SocketAddr,
     log: PathBuf,
+    /// Kills it if nobody else does.
+    guard: Arc<Verifier>,
 }
 
 impl Strait {
     /// Starts `command`, to which an HTTP address on a free port is added; what it
     /// prints goes to `log`.
-    pub fn start(mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(mut command: Command, log: &Path, guard: Arc<Verifier>) -> Result<Self> {
         let http = free_address()?;
         command.arg("--http").arg(http.to_string());
         let file = File::create(log)?;
@@ -44,8 +47,9 @@ impl Strait {
             exit: None,
             http,
             log: log.to_owned(),
+            guard,
         };
-        cluster()?.verifier().guard(strait.pid())?;
+        strait.guard.guard(strait.pid())?;
         Ok(strait)
     }
 
@@ -93,7 +97,7 @@ impl Strait {
         if self.exit.is_none() {
             self.exit = self.child.try_wait()?;
             if self.exit.is_some() {
-                cluster()?.verifier().unguard(self.pid())?;
+                self.guard.unguard(self.pid())?;
             }
         }
         Ok(self.exit)
@@ -113,7 +117,7 @@ impl Strait {
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         self.exit = Some(self.child.wait()?);
-        cluster()?.verifier().unguard(self.pid())
+        self.guard.unguard(self.pid())
     }
 
     /// SIGSTOP: as a virtual machine that stands still.

@@ -54,6 +54,15 @@ pub struct Ends {
     pub high: i64,
 }
 
+/// Who leads a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    pub partition: i32,
+    /// Counted from 0, as [`strait::broker::Broker`] does.
+    pub node: Option<usize>,
+    pub in_sync: usize,
+}
+
 /// A transactional id that the coordinator knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
@@ -182,13 +191,7 @@ impl Verifier {
             Isolation::ReadCommitted => "read_committed",
             Isolation::ReadUncommitted => "read_uncommitted",
         };
-        let mut rows: Vec<Row> = self
-            .ask("dump", &[topic, level])?
-            .iter()
-            .map(|row| record(row))
-            .collect::<Result<_>>()?;
-        rows.sort_by_key(|row| row.partition); // stable: offset order stays
-        Ok(rows)
+        rows(&self.ask("dump", &[topic, level])?)
     }
 
     /// Sends the keys through Java's producer and tells the partition each one went to.
@@ -242,6 +245,84 @@ impl Verifier {
             .collect()
     }
 
+    /// The topic's UUID, as Kafka writes it.
+    pub fn topic_id(&self, topic: &str) -> Result<String> {
+        let rows = self.ask("id", &[topic])?;
+        Ok(field(rows.first().context("a topic id")?, 0)?.to_owned())
+    }
+
+    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.ask("delete", &[topic]).map(drop)
+    }
+
+    /// Changes topic settings such as `min.insync.replicas=3`.
+    pub fn configure_topic(&self, topic: &str, settings: &[&str]) -> Result<()> {
+        let arguments: Vec<&str> = [topic].into_iter().chain(settings.iter().copied()).collect();
+        self.ask("configure", &arguments).map(drop)
+    }
+
+    /// Who leads each partition of the topic.
+    pub fn leaders(&self, topic: &str) -> Result<Vec<Leader>> {
+        let parse = |row: &Vec<String>| {
+            Ok(Leader {
+                partition: field(row, 0)?.parse()?,
+                node: node_index(field(row, 1)?)?,
+                in_sync: field(row, 2)?.parse()?,
+            })
+        };
+        self.ask("leaders", &[topic])?.iter().map(parse).collect()
+    }
+
+    /// How many partitions of the whole cluster have a replica that is not in sync.
+    pub fn lagging_replicas(&self) -> Result<usize> {
+        Ok(self.ask("lagging", &[])?.len())
+    }
+
+    /// The node that coordinates the group.
+    pub fn group_coordinator(&self, group: &str) -> Result<usize> {
+        self.node("coordinator", &["group", group])
+    }
+
+    /// The node that coordinates the transactions of an id.
+    pub fn transaction_coordinator(&self, id: &str) -> Result<usize> {
+        self.node("coordinator", &["transaction", id])
+    }
+
+    /// The node that leads the controllers.
+    pub fn controller(&self) -> Result<usize> {
+        self.node("controller", &[])
+    }
+
+    fn node(&self, command: &str, arguments: &[&str]) -> Result<usize> {
+        let rows = self.ask(command, arguments)?;
+        node_index(field(rows.first().context("a node")?, 0)?)?.context("no node does")
+    }
+
+    /// Takes a right on a `topic`, `group` or `transactional_id` from everybody.
+    pub fn deny(&self, kind: &str, name: &str, operation: &str) -> Result<()> {
+        self.ask("deny", &[kind, name, operation]).map(drop)
+    }
+
+    /// Gives back what [`Verifier::deny`] took.
+    pub fn grant(&self, kind: &str, name: &str) -> Result<()> {
+        self.ask("grant", &[kind, name]).map(drop)
+    }
+
+    /// Takes over a transactional id, as another process does that was given the same one.
+    pub fn hijack(&self, transactional_id: &str) -> Result<()> {
+        self.ask("hijack", &[transactional_id]).map(drop)
+    }
+
+    /// Starts a `read_committed` consumer that reads the topic while it is written.
+    pub fn follow(&self, topic: &str) -> Result<()> {
+        self.ask("follow", &[topic]).map(drop)
+    }
+
+    /// What the consumer of [`Verifier::follow`] has read, up to the end as it is now.
+    pub fn followed(&self, topic: &str) -> Result<Vec<Row>> {
+        rows(&self.ask("followed", &[topic])?)
+    }
+
     /// How many transactions are open in the topic's log.
     pub fn open_transactions(&self, topic: &str) -> Result<usize> {
         Ok(self.ask("open", &[topic])?.len())
@@ -289,6 +370,18 @@ fn field(row: &[String], at: usize) -> Result<&str> {
     row.get(at)
         .map(String::as_str)
         .with_context(|| format!("field {at} of {row:?}"))
+}
+
+/// Kafka counts its nodes from 1, we from 0; `None` for none.
+fn node_index(id: &str) -> Result<Option<usize>> {
+    Ok(usize::try_from(id.parse::<i32>()? - 1).ok())
+}
+
+/// Per partition in the order in which they were read.
+fn rows(lines: &[Vec<String>]) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = lines.iter().map(|row| record(row)).collect::<Result<_>>()?;
+    rows.sort_by_key(|row| row.partition); // stable
+    Ok(rows)
 }
 
 fn record(row: &[String]) -> Result<Row> {

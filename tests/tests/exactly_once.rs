@@ -11,12 +11,12 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use strait_tests::binary::Build;
 use strait_tests::fixture::Fixture;
-use strait_tests::ledger::Account;
+use strait_tests::ledger::{Account, Expected};
 use strait_tests::produce::Steady;
 use strait_tests::strait::Strait;
 use strait_tests::wait;
 
-use crate::orders::{Fates, MINIMUM, order};
+use strait_tests::orders::{Fate, MINIMUM, order};
 
 const PARTITIONS: i32 = 6;
 const LANES: usize = 2;
@@ -119,17 +119,21 @@ fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath>
         "{} of {input} records stand in the input",
         rows.len()
     );
-    let fates = Fates::of(&rows);
+    let of_fate = |fate| rows.iter().filter(move |row| Fate::of(row) == fate);
+    let account = |fate, topic| -> Result<_> {
+        let expected: Vec<Expected> = of_fate(fate).map(Expected::by_key).collect();
+        Ok((topic, Account::by_key(&expected, &fixture.read(topic)?)))
+    };
     let outputs = vec![
-        ("out", Account::by_key(&fates.accepted, &fixture.read("out")?)),
-        ("audit", Account::by_key(&fates.accepted, &fixture.read("audit")?)),
-        ("dlq", Account::by_key(&fates.malformed, &fixture.read("dlq")?)),
+        account(Fate::Accepted, "out")?,
+        account(Fate::Accepted, "audit")?,
+        account(Fate::Malformed, "dlq")?,
     ];
     Ok(Aftermath {
         kills,
         in_transaction,
         input,
-        filtered: fates.filtered,
+        filtered: of_fate(Fate::Filtered).count(),
         outputs,
     })
 }

@@ -1,13 +1,13 @@
 //! The judges themselves: what they must see, and must not.
 
 use anyhow::{Result, ensure};
-use strait_tests::cluster::cluster;
+use strait_tests::cluster::Cluster;
 use strait_tests::produce::{Input, Message};
 use strait_tests::verifier::Isolation;
 
 #[test]
 fn the_verifier_reads_what_is_committed_and_sees_what_is_open() -> Result<()> {
-    let (cluster, topic) = (cluster()?, "harness.transactions");
+    let (cluster, topic) = (Cluster::shared()?, "harness.transactions");
     let verifier = cluster.verifier();
     verifier.create_topic(topic, 1, &[])?;
     let input = Input::transactional(cluster.bootstrap(), "harness.0")?;

@@ -6,6 +6,5 @@ mod harness;
 mod hostile;
 mod identity;
 mod operate;
-mod orders;
 mod records;
 mod starts;

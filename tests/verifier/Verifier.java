@@ -9,6 +9,7 @@ import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -19,9 +20,12 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ListConsumerGroupOffsetsOptions;
 import org.apache.kafka.clients.admin.ListConsumerGroupOffsetsSpec;
 import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
@@ -34,7 +38,17 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AccessControlEntryFilter;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -56,6 +70,7 @@ public final class Verifier {
     private final Admin admin;
     private final PrintStream out;
     private final Map<Long, ProcessHandle> guarded = new ConcurrentHashMap<>();
+    private final Map<String, Follower> followers = new ConcurrentHashMap<>();
 
     private Verifier(String bootstrap, PrintStream out) {
         this.bootstrap = bootstrap;
@@ -127,6 +142,18 @@ public final class Verifier {
             case "members" -> members(arguments.get(0));
             case "transactions" -> transactions(arguments.get(0));
             case "open" -> open(arguments.get(0));
+            case "id" -> topicId(arguments.get(0));
+            case "delete" -> delete(arguments.get(0));
+            case "configure" -> configure(arguments.get(0), arguments.subList(1, arguments.size()));
+            case "leaders" -> leaders(arguments.get(0));
+            case "lagging" -> lagging();
+            case "coordinator" -> coordinator(arguments.get(0), arguments.get(1));
+            case "controller" -> controller();
+            case "deny" -> deny(arguments.get(0), arguments.get(1), arguments.get(2));
+            case "grant" -> grant(arguments.get(0), arguments.get(1));
+            case "hijack" -> hijack(arguments.get(0));
+            case "follow" -> follow(arguments.get(0));
+            case "followed" -> followed(arguments.get(0));
             default -> throw new IllegalArgumentException("no such command: " + command);
         };
     }
@@ -148,7 +175,7 @@ public final class Verifier {
             settings.put(setting.split("=", 2)[0], setting.split("=", 2)[1]);
         }
         int partitions = Integer.parseInt(arguments.get(1));
-        var topic = new NewTopic(arguments.get(0), partitions, (short) 1).configs(settings);
+        var topic = new NewTopic(arguments.get(0), Optional.of(partitions), Optional.empty()).configs(settings);
         admin.createTopics(List.of(topic)).all().get();
         return awaitPartitions(arguments.get(0), partitions);
     }
@@ -273,7 +300,7 @@ public final class Verifier {
     /** Rows: topic, partition, offset. Waits for offsets that a transaction has not decided. */
     private List<List<Object>> committed(String group) throws Exception {
         List<List<Object>> rows = new ArrayList<>();
-        var options = new ListConsumerGroupOffsetsOptions().requireStable(true);
+        var options = new ListConsumerGroupOffsetsOptions().requireStable(true).timeoutMs(5000);
         var all = Map.of(group, new ListConsumerGroupOffsetsSpec());
         admin.listConsumerGroupOffsets(all, options).partitionsToOffsetAndMetadata(group).get()
                 .forEach((p, at) -> rows.add(List.of(p.topic(), p.partition(), at == null ? -1 : at.offset())));
@@ -323,5 +350,169 @@ public final class Verifier {
                         .filter(producer -> producer.currentTransactionStartOffset().isPresent())
                         .forEach(producer -> rows.add(List.of(partition.partition(), producer.producerId()))));
         return rows;
+    }
+
+    private List<List<Object>> topicId(String topic) throws Exception {
+        return List.of(List.of(admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).topicId()));
+    }
+
+    private List<List<Object>> delete(String topic) throws Exception {
+        admin.deleteTopics(List.of(topic)).all().get();
+        return List.of();
+    }
+
+    /** TOPIC KEY=VALUE... */
+    private List<List<Object>> configure(String topic, List<String> settings) throws Exception {
+        var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        List<AlterConfigOp> changes = settings.stream().map(setting -> setting.split("=", 2))
+                .map(pair -> new AlterConfigOp(new ConfigEntry(pair[0], pair[1]), AlterConfigOp.OpType.SET)).toList();
+        admin.incrementalAlterConfigs(Map.of(resource, changes)).all().get();
+        return List.of();
+    }
+
+    /** Rows: partition, id of the leading node (-1 without one), number of in-sync replicas. */
+    private List<List<Object>> leaders(String topic) throws Exception {
+        return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().stream()
+                .map(p -> List.<Object>of(p.partition(), p.leader() == null ? -1 : p.leader().id(), p.isr().size()))
+                .toList();
+    }
+
+    /** Rows: topic, partition; of all topics, where a replica is not in sync. */
+    private List<List<Object>> lagging() throws Exception {
+        var names = admin.listTopics(new ListTopicsOptions().listInternal(true)).names().get();
+        List<List<Object>> rows = new ArrayList<>();
+        for (var topic : admin.describeTopics(names).allTopicNames().get().values()) {
+            topic.partitions().stream().filter(p -> p.isr().size() < p.replicas().size())
+                    .forEach(p -> rows.add(List.of(topic.name(), p.partition())));
+        }
+        return rows;
+    }
+
+    /** "group" or "transaction", and the id. One row: the id of the node that coordinates it. */
+    private List<List<Object>> coordinator(String kind, String id) throws Exception {
+        int node = kind.equals("group")
+                ? admin.describeConsumerGroups(List.of(id)).all().get().get(id).coordinator().id()
+                : admin.describeTransactions(List.of(id)).all().get().get(id).coordinatorId();
+        return List.of(List.of(node));
+    }
+
+    private List<List<Object>> controller() throws Exception {
+        return List.of(List.of(admin.describeMetadataQuorum().quorumInfo().get().leaderId()));
+    }
+
+    /** KIND NAME OPERATION: takes one right on it from everybody. */
+    private List<List<Object>> deny(String kind, String name, String operation) throws Exception {
+        var resource = resource(kind, name);
+        // A resource with a rule is closed to whom no rule lets in; so the rest is granted.
+        var all = new AccessControlEntry("User:*", "*", AclOperation.ALL, AclPermissionType.ALLOW);
+        var one = new AccessControlEntry("User:*", "*", AclOperation.fromString(operation), AclPermissionType.DENY);
+        admin.createAcls(List.of(new AclBinding(resource, all), new AclBinding(resource, one))).all().get();
+        return List.of();
+    }
+
+    /** KIND NAME: gives back what was taken. */
+    private List<List<Object>> grant(String kind, String name) throws Exception {
+        var filter = new AclBindingFilter(resource(kind, name).toFilter(), AccessControlEntryFilter.ANY);
+        admin.deleteAcls(List.of(filter)).all().get();
+        return List.of();
+    }
+
+    private static ResourcePattern resource(String kind, String name) {
+        return new ResourcePattern(ResourceType.fromString(kind), name, PatternType.LITERAL);
+    }
+
+    /** Takes over a transactional id, as a process does that was given the same one. */
+    private List<List<Object>> hijack(String id) {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "transactional.id", id);
+        var bytes = new ByteArraySerializer();
+        try (var producer = new KafkaProducer<byte[], byte[]>(settings, bytes, bytes)) {
+            producer.initTransactions();
+        }
+        return List.of();
+    }
+
+    /** Reads a topic from now on, as it grows, until "followed". */
+    private List<List<Object>> follow(String topic) {
+        followers.put(topic, new Follower(bootstrap, topic));
+        return List.of();
+    }
+
+    /** Rows as of "dump": all that the follower has read, once it has reached the end as it is now. */
+    private List<List<Object>> followed(String topic) throws Exception {
+        Map<TopicPartition, Long> ends =
+                offsets(partitions(topic), OffsetSpec.latest(), IsolationLevel.READ_COMMITTED);
+        return followers.remove(topic).finish(ends);
+    }
+
+    /** A read_committed consumer that reads while records are written. */
+    private static final class Follower {
+        private static final Duration LOOK_FOR_PARTITIONS = Duration.ofSeconds(1);
+
+        private final Map<String, Object> settings;
+        private final String topic;
+        private final List<List<Object>> rows = new ArrayList<>();
+        private final Map<TopicPartition, Long> positions = new HashMap<>();
+        private final Thread thread = new Thread(this::run, "follower");
+        private volatile Throwable failure;
+        private volatile boolean stop;
+
+        Follower(String bootstrap, String topic) {
+            this.settings = Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed",
+                    "enable.auto.commit", "false", "auto.offset.reset", "earliest", "max.poll.records", "10000");
+            this.topic = topic;
+            thread.setDaemon(true);
+            thread.start();
+        }
+
+        private void run() {
+            var bytes = new ByteArrayDeserializer();
+            try (var consumer = new KafkaConsumer<byte[], byte[]>(settings, bytes, bytes)) {
+                long look = System.nanoTime();
+                while (!stop) {
+                    if (System.nanoTime() >= look) {
+                        look = System.nanoTime() + LOOK_FOR_PARTITIONS.toNanos();
+                        assign(consumer);
+                    }
+                    var polled = consumer.poll(Duration.ofMillis(100));
+                    synchronized (rows) {
+                        polled.forEach(record -> rows.add(row(record)));
+                        consumer.assignment().forEach(p -> positions.put(p, consumer.position(p)));
+                    }
+                }
+            } catch (Throwable failed) {
+                failure = failed;
+            }
+        }
+
+        private void assign(KafkaConsumer<byte[], byte[]> consumer) {
+            List<TopicPartition> found = consumer.partitionsFor(topic).stream()
+                    .map(p -> new TopicPartition(topic, p.partition())).toList();
+            if (!consumer.assignment().containsAll(found)) {
+                List<TopicPartition> fresh =
+                        found.stream().filter(p -> !consumer.assignment().contains(p)).toList();
+                consumer.assign(found);
+                consumer.seekToBeginning(fresh);
+            }
+        }
+
+        List<List<Object>> finish(Map<TopicPartition, Long> ends) throws Exception {
+            long deadline = System.nanoTime() + PATIENCE.toNanos();
+            while (failure == null && System.nanoTime() < deadline) {
+                synchronized (rows) {
+                    if (ends.entrySet().stream().allMatch(e -> positions.getOrDefault(e.getKey(), 0L) >= e.getValue())) {
+                        break;
+                    }
+                }
+                Thread.sleep(20);
+            }
+            stop = true;
+            thread.join();
+            if (failure != null) {
+                throw new IllegalStateException("the concurrent reader of " + topic + " failed", failure);
+            }
+            synchronized (rows) {
+                return new ArrayList<>(rows);
+            }
+        }
     }
 }

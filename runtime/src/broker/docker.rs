@@ -167,6 +167,7 @@ mod tests {
         let ports = NodePorts {
             clients: 21000,
             controller: 21001,
+            behind: None,
         };
         let mut node = Container {
             name: "n",

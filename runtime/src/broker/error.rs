@@ -9,6 +9,8 @@ pub enum BrokerError {
     Io { what: String, source: std::io::Error },
     #[error("a broker has 1 or 3 nodes, not {0}")]
     NodeCount(usize),
+    #[error("{advertised} advertised addresses for {nodes} node(s): give one for each, or none")]
+    AdvertisedCount { nodes: usize, advertised: usize },
     #[error("the broker has no node {index}: they count from 0 to {}", nodes.saturating_sub(1))]
     NoSuchNode { index: usize, nodes: usize },
     #[error("node {0} of the broker is not running: start it with start_node")]

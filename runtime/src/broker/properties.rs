@@ -1,6 +1,9 @@
 //! `server.properties` of each node. Pure: text from values.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+pub const PORTS_PER_NODE: usize = 3;
 
 /// Where the nodes of one cluster listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,20 +16,37 @@ pub struct Layout {
 pub struct NodePorts {
     pub clients: u16,
     pub controller: u16,
+    pub behind: Option<Behind>,
+}
+
+/// A second listener, for clients that come by way of something that stands in front of
+/// the node, such as a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Where the node listens for what comes that way.
+    pub port: u16,
+    /// What the node tells those clients to connect to.
+    pub advertised: SocketAddr,
 }
 
 impl Layout {
-    /// `ports` holds two for each node.
-    pub fn new(ports: &[u16]) -> Self {
-        let pair = |pair: &[u16]| match pair {
-            [clients, controller] => Some(NodePorts {
+    /// `ports` holds [`PORTS_PER_NODE`] for each node; `advertised` has an address for each
+    /// node that something stands in front of.
+    pub fn new(ports: &[u16], advertised: &[SocketAddr]) -> Self {
+        let mut advertised = advertised.iter();
+        let mut node = |ports: &[u16]| match ports {
+            [clients, controller, behind] => Some(NodePorts {
                 clients: *clients,
                 controller: *controller,
+                behind: advertised.next().map(|address| Behind {
+                    port: *behind,
+                    advertised: *address,
+                }),
             }),
             _ => None,
         };
         Self {
-            nodes: ports.chunks(2).filter_map(pair).collect(),
+            nodes: ports.chunks(PORTS_PER_NODE).filter_map(&mut node).collect(),
         }
     }
 
@@ -63,6 +83,13 @@ pub fn server(
     let ports = layout.nodes.get(index).copied().unwrap_or(NodePorts {
         clients: 0,
         controller: 0,
+        behind: None,
+    });
+    let (listen_behind, advertise_behind) = ports.behind.map_or_else(Default::default, |behind| {
+        (
+            format!(",BEHIND://{bind}:{}", behind.port),
+            format!(",BEHIND://{}", behind.advertised),
+        )
     });
     let replicas = layout.nodes.len();
     let in_sync = if replicas >= 3 { 2 } else { 1 };
@@ -72,13 +99,17 @@ pub fn server(
         (
             "listeners",
             format!(
-                "PLAINTEXT://{bind}:{},CONTROLLER://{bind}:{}",
+                "PLAINTEXT://{bind}:{},CONTROLLER://{bind}:{}{listen_behind}",
                 ports.clients, ports.controller
             ),
         ),
         (
             "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{}", ports.clients),
+            format!("PLAINTEXT://127.0.0.1:{}{advertise_behind}", ports.clients),
+        ),
+        (
+            "listener.security.protocol.map",
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT".into(),
         ),
         ("controller.listener.names", "CONTROLLER".into()),
         ("inter.broker.listener.name", "PLAINTEXT".into()),
@@ -118,7 +149,7 @@ mod tests {
 
     #[test]
     fn one_node_replicates_once() {
-        let layout = Layout::new(&[1001, 1002]);
+        let layout = Layout::new(&[1001, 1002, 1003], &[]);
         assert_eq!(layout.bootstrap(), "127.0.0.1:1001");
         let text = server(&layout, 0, "127.0.0.1", "/d", &[]);
         has(&text, "transaction.state.log.replication.factor=1");
@@ -129,7 +160,7 @@ mod tests {
 
     #[test]
     fn three_nodes_replicate_three_times_and_need_two() {
-        let layout = Layout::new(&[1, 2, 3, 4, 5, 6]);
+        let layout = Layout::new(&[1, 2, 11, 3, 4, 12, 5, 6, 13], &[]);
         assert_eq!(layout.bootstrap(), "127.0.0.1:1,127.0.0.1:3,127.0.0.1:5");
         let text = server(&layout, 2, "127.0.0.1", "/d", &[]);
         has(&text, "node.id=3");
@@ -146,8 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn clients_behind_a_proxy_are_told_its_address() {
+        let front: SocketAddr = "127.0.0.1:9000".parse().unwrap();
+        let text = server(&Layout::new(&[1, 2, 3], &[front]), 0, "127.0.0.1", "/d", &[]);
+        has(
+            &text,
+            "listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2,BEHIND://127.0.0.1:3",
+        );
+        has(
+            &text,
+            "advertised.listeners=PLAINTEXT://127.0.0.1:1,BEHIND://127.0.0.1:9000",
+        );
+    }
+
+    #[test]
     fn what_the_caller_sets_wins() {
-        let layout = Layout::new(&[1, 2]);
+        let layout = Layout::new(&[1, 2, 3], &[]);
         let text = server(
             &layout,
             0,

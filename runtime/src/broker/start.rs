@@ -1,6 +1,7 @@
 //! From settings to a broker that answers.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
@@ -25,10 +26,17 @@ impl Broker {
             data,
             properties,
             jit,
+            advertised,
             progress,
         } = settings;
         if nodes != 1 && nodes != 3 {
             return Err(BrokerError::NodeCount(nodes));
+        }
+        if !advertised.is_empty() && advertised.len() != nodes {
+            return Err(BrokerError::AdvertisedCount {
+                nodes,
+                advertised: advertised.len(),
+            });
         }
         let mut tries = 0;
         loop {
@@ -40,7 +48,7 @@ impl Broker {
                 "starting Apache Kafka {VERSION} with {} ({nodes} node(s))",
                 source.name()
             ));
-            match Self::start_once(source, nodes, data.clone(), &properties, jit) {
+            match Self::start_once(source, nodes, data.clone(), &properties, jit, &advertised) {
                 Ok(broker) => {
                     let took_s = since.elapsed().as_secs_f64();
                     progress(&format!(
@@ -63,10 +71,11 @@ impl Broker {
         data: Option<PathBuf>,
         properties: &[(String, String)],
         jit: Jit,
+        advertised: &[SocketAddr],
     ) -> Result<Self, BrokerError> {
         let folder = data_folder(data)?;
         let cluster_id = cluster_id(folder.path(), count)?;
-        let layout = Layout::new(&ports::pick(count * 2)?);
+        let layout = Layout::new(&ports::pick(count * properties::PORTS_PER_NODE)?, advertised);
         let temporary = matches!(folder, DataFolder::Temporary(_)).then(|| folder.path());
         let guard = Guard::start(kill_command(&source), temporary)?;
         let nodes = (1..=count)
@@ -165,7 +174,7 @@ fn record_archive(source: &Source, progress: &mut dyn FnMut(&str)) {
     let Some(recording) = source.recording(partial.clone()) else {
         return;
     };
-    let recorded = Broker::start_once(recording, 1, None, &[], Jit::FastStart)
+    let recorded = Broker::start_once(recording, 1, None, &[], Jit::FastStart, &[])
         .and_then(|mut broker| broker.stop(0))
         .and_then(|()| std::fs::rename(&partial, archive).doing(|| "keeping the class archive".into()));
     if let Err(error) = recorded {

@@ -1,10 +1,9 @@
 //! Orders as input, and what `examples/orders` must make of them, worked out anew
 //! from what stands in the input topic.
 
+use crate::produce::Message;
+use crate::verifier::Row;
 use serde_json::{Value, json};
-use strait_tests::ledger::Expected;
-use strait_tests::produce::Message;
-use strait_tests::verifier::Row;
 
 /// Orders below it are filtered.
 pub const MINIMUM: i64 = 20;
@@ -26,27 +25,23 @@ pub fn order(partition: i32, number: u64) -> Message {
     Message::new(key, value).with_header("number", Some(number.to_string().as_bytes()))
 }
 
-/// What must become of each record of the input.
-#[derive(Debug, Default)]
-pub struct Fates {
+/// What must become of one record of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
     /// In the outputs `default` and `audit`.
-    pub accepted: Vec<Expected>,
+    Accepted,
+    Filtered,
     /// In the dead letter topic.
-    pub malformed: Vec<Expected>,
-    pub filtered: usize,
+    Malformed,
 }
 
-impl Fates {
-    pub fn of(input: &[Row]) -> Self {
-        let mut fates = Self::default();
-        for row in input {
-            let parsed: Option<Value> = serde_json::from_slice(row.value.as_deref().unwrap_or_default()).ok();
-            match parsed.and_then(|order| order.get("amount").and_then(Value::as_i64)) {
-                None => fates.malformed.push(Expected::by_key(row)),
-                Some(amount) if amount < MINIMUM => fates.filtered += 1,
-                Some(_) => fates.accepted.push(Expected::by_key(row)),
-            }
+impl Fate {
+    pub fn of(row: &Row) -> Self {
+        let parsed: Option<Value> = serde_json::from_slice(row.value.as_deref().unwrap_or_default()).ok();
+        match parsed.and_then(|order| order.get("amount").and_then(Value::as_i64)) {
+            None => Self::Malformed,
+            Some(amount) if amount < MINIMUM => Self::Filtered,
+            Some(_) => Self::Accepted,
         }
-        fates
     }
 }

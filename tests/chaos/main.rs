@@ -1,0 +1,90 @@
+//! The suite that tries to break exactly-once: see `docs/proof.md`.
+//!
+//! By itself it runs the short selection, with the other tests; `cargo xtask chaos` runs
+//! all. Scenarios run one after the other, each with the cluster to itself.
+
+mod clients;
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use strait_tests::chaos::session::Session;
+use strait_tests::chaos::{Scenario, Selection, Verdict, table};
+
+/// Every scenario, in the order in which they run.
+fn scenarios() -> Vec<Scenario> {
+    [clients::SCENARIOS].concat()
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let mut seed =
+        setting("STRAIT_CHAOS_SEED")?.unwrap_or_else(|| SmallRng::from_os_rng().random_range(1..1_000_000));
+    let minutes = setting("STRAIT_CHAOS_MINUTES")?.unwrap_or(0);
+    let until = Instant::now() + Duration::from_secs(minutes * 60);
+    let session = Arc::new(Session::default());
+    let mut failed = false;
+    loop {
+        failed |= round(&arguments, &session, seed).has_failed();
+        seed += 1;
+        if Instant::now() >= until || arguments.list {
+            break;
+        }
+    }
+    let outcomes = session.outcomes();
+    if !outcomes.is_empty() {
+        say(&table::render(&outcomes));
+    }
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Runs what the arguments select once.
+fn round(arguments: &Arguments, session: &Arc<Session>, seed: u64) -> libtest_mimic::Conclusion {
+    let trial = |scenario: Scenario| {
+        let session = Arc::clone(session);
+        let is_long = scenario.selection == Selection::Long;
+        Trial::test(scenario.name, move || match session.run(scenario, seed).verdict {
+            Verdict::Passed => Ok(()),
+            Verdict::Failed(reason) => Err(Failed::from(format!("{reason}\nrepeat with --seed {seed}"))),
+            Verdict::NotRun(reason) => Err(Failed::from(format!("not run: {reason}"))),
+        })
+        .with_ignored_flag(is_long)
+    };
+    libtest_mimic::run(arguments, scenarios().into_iter().map(trial).collect())
+}
+
+fn setting(name: &str) -> Result<Option<u64>> {
+    let Ok(text) = env::var(name) else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .with_context(|| format!("{name} is {text:?}: write a whole number"))
+}
+
+#[allow(clippy::print_stdout, reason = "the table is what this program is for")]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,189 @@
+//! Scenarios: what a fault is, how one runs, and what counts as having passed.
+//!
+//! A scenario feeds a pipeline, hurts it while records move, and lets the
+//! [`oracle`](crate::oracle) judge what stands in the topics. It passes only if
+//! - it injected at least one fault, and has evidence of each that does not come from
+//!   Strait: what the broker, the proxy or the operating system saw; without, it has
+//!   *not run*;
+//! - the account balances.
+//!
+//! A scenario with a sabotage runs a `strait` that was broken on purpose, and passes only
+//! if the account does **not** balance: it proves that the suite can see.
+//!
+//! What is random in a scenario follows from its seed.
+
+pub mod load;
+pub mod progress;
+pub mod run;
+pub mod session;
+pub mod table;
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+
+pub use load::Load;
+pub use run::Run;
+
+/// Something that a pipeline has to survive.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its number in `docs/proof.md`; 0 beyond that list.
+    pub number: u8,
+    pub name: &'static str,
+    /// What must come of it.
+    pub expects: &'static str,
+    pub selection: Selection,
+    /// The mistake that was built into `strait`, for [`fault`](crate::binary::Build::Faulty).
+    pub sabotage: Option<&'static str>,
+    pub run: fn(&mut Run) -> Result<()>,
+}
+
+/// When a scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// With all other tests.
+    Short,
+    /// With the whole suite only.
+    Long,
+}
+
+/// How a scenario ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Passed,
+    Failed(String),
+    NotRun(String),
+}
+
+/// The account does not balance.
+#[derive(Debug, Clone)]
+pub struct Violation(pub String);
+
+/// A fault could not be injected, or left no evidence.
+#[derive(Debug, Clone)]
+pub struct NotRun(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Violation {}
+impl std::error::Error for NotRun {}
+
+/// What the table shows of a scenario.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub scenario: Scenario,
+    pub seed: u64,
+    pub verdict: Verdict,
+    pub tally: Tally,
+    pub faults: Vec<Fault>,
+    pub took: Duration,
+}
+
+/// A fault, and what shows that it took place.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub what: String,
+    pub evidence: String,
+}
+
+/// The figures of a scenario.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Ends of transactions that nodes were asked for.
+    pub commits: u64,
+    pub aborts: u64,
+    /// Producers opened beyond the first of each lane.
+    pub reloads: u64,
+    /// Records of the input.
+    pub records: usize,
+    pub lost: usize,
+    pub doubled: usize,
+    /// Outputs that no input explains.
+    pub foreign: usize,
+    pub disordered: usize,
+    /// The longest time from a fault, or from its end if it was to last, until every input
+    /// partition had moved on.
+    pub progress: Option<Duration>,
+}
+
+impl Scenario {
+    /// The verdict on how its function ended.
+    pub fn judge(&self, ended: Result<(), Error>, faults: &[Fault]) -> Verdict {
+        let ended = match (ended, self.sabotage) {
+            (Err(error), Some(_)) if error.downcast_ref::<Violation>().is_some() => Ok(()),
+            (Ok(()), Some(sabotage)) => Err(anyhow::anyhow!("nobody noticed the sabotage {sabotage}")),
+            (ended, _) => ended,
+        };
+        match ended {
+            Err(error) => match error.downcast_ref::<NotRun>() {
+                Some(reason) => Verdict::NotRun(reason.0.clone()),
+                None => Verdict::Failed(format!("{error:#}")),
+            },
+            Ok(()) if faults.is_empty() => Verdict::NotRun("no fault has taken place".to_owned()),
+            Ok(()) => Verdict::Passed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn scenario(sabotage: Option<&'static str>) -> Scenario {
+        Scenario {
+            number: 1,
+            name: "n",
+            expects: "e",
+            selection: Selection::Short,
+            sabotage,
+            run: |_| Ok(()),
+        }
+    }
+
+    fn fault() -> Fault {
+        Fault {
+            what: "kill".into(),
+            evidence: "gone".into(),
+        }
+    }
+
+    #[test]
+    fn without_evidence_of_a_fault_nothing_has_passed() {
+        let plain = scenario(None);
+        assert!(matches!(plain.judge(Ok(()), &[]), Verdict::NotRun(_)));
+        assert_eq!(plain.judge(Ok(()), &[fault()]), Verdict::Passed);
+        let not_run = plain.judge(Err(NotRun("no mount".into()).into()), &[fault()]);
+        assert_eq!(not_run, Verdict::NotRun("no mount".into()));
+        assert!(matches!(
+            plain.judge(Err(Violation("1 lost".into()).into()), &[fault()]),
+            Verdict::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn a_sabotage_passes_only_if_the_account_shows_it() {
+        let broken = scenario(Some("s"));
+        let seen = || Err(Error::from(Violation("1 lost".into())).context("settling"));
+        assert_eq!(broken.judge(seen(), &[fault()]), Verdict::Passed);
+        assert!(matches!(broken.judge(seen(), &[]), Verdict::NotRun(_)));
+        assert!(matches!(broken.judge(Ok(()), &[fault()]), Verdict::Failed(_)));
+        assert!(matches!(
+            broken.judge(Err(anyhow!("timeout")), &[fault()]),
+            Verdict::Failed(_)
+        ));
+    }
+}

@@ -1,0 +1,268 @@
+//! The load of a scenario: a pipeline of orders, input that keeps coming, and the
+//! processes that work it off.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use super::progress::Mark;
+use super::{Run, Violation};
+use crate::binary::Build;
+use crate::cluster::Cluster;
+use crate::fixture::Fixture;
+use crate::oracle::{self, TOPICS};
+use crate::orders::{MINIMUM, order};
+use crate::produce::Steady;
+use crate::strait::Strait;
+use crate::wait;
+
+pub const PARTITIONS: i32 = 6;
+const RECORDS_PER_SECOND: u32 = 400;
+
+/// How long all that came in may take to be worked off once no more comes.
+const WORKED_OFF_WITHIN: Duration = Duration::from_mins(2);
+
+/// How long a SIGTERM may take.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// A fed pipeline and its processes.
+pub struct Load {
+    pub fixture: Fixture,
+    build: Build,
+    sabotage: Option<&'static str>,
+    input: Option<Steady>,
+    sent: u64,
+    processes: Vec<Strait>,
+    /// Topics that a concurrent reader follows.
+    followed: Vec<&'static str>,
+}
+
+impl Load {
+    /// Orders with provenance and dead letters, two lanes a process, short sessions.
+    pub fn of(run: &Run, cluster: Arc<Cluster>) -> Result<Self> {
+        let mut fixture = Fixture::on(cluster, run.name(), PARTITIONS, "orders")?;
+        fixture.create_topic("audit", PARTITIONS)?;
+        fixture.dead_letter()?;
+        let audit = fixture.topic("audit");
+        fixture.set("outputs.audit", json!(audit))?;
+        fixture.set_stage("settings", json!({ "minimum": MINIMUM }))?;
+        fixture.set("lanes", json!(2))?;
+        fixture.set("provenance", json!("headers"))?;
+        fixture.set_session(Duration::from_secs(3))?;
+        let (build, sabotage) = run.build();
+        Ok(Self {
+            fixture,
+            build,
+            sabotage,
+            input: None,
+            sent: 0,
+            processes: Vec::new(),
+            followed: Vec::new(),
+        })
+    }
+
+    /// Input begins to flow, and readers begin to follow the outputs.
+    pub fn feed(&mut self) -> Result<()> {
+        for topic in TOPICS {
+            self.fixture.verifier().follow(&self.fixture.topic(topic))?;
+            self.followed.push(topic);
+        }
+        self.feed_at(RECORDS_PER_SECOND)
+    }
+
+    /// Input flows at this rate from now on; readers do not follow unless they do already.
+    pub fn feed_at(&mut self, per_second: u32) -> Result<()> {
+        self.stop_input()?;
+        let first = self.sent;
+        let make = move |partition, number| order(partition, first + number);
+        let topic = self.fixture.topic("in");
+        let partitions = i32::try_from(self.fixture.verifier().ends(&topic)?.len())?;
+        let steady = Steady::start(self.fixture.bootstrap(), &topic, partitions, per_second, make)?;
+        self.input = Some(steady);
+        Ok(())
+    }
+
+    /// Ends the input; all of it is acknowledged.
+    pub fn stop_input(&mut self) -> Result<()> {
+        if let Some(input) = self.input.take() {
+            self.sent += input.stop().context("the input")?;
+        }
+        Ok(())
+    }
+
+    pub fn input(&self) -> Result<&Steady> {
+        self.input.as_ref().context("input flows")
+    }
+
+    /// The scenario does not look at these topics while it runs, because it hurts them.
+    pub fn unfollow(&mut self) -> Result<()> {
+        for topic in self.followed.drain(..) {
+            self.fixture.verifier().followed(&self.fixture.topic(topic))?;
+        }
+        Ok(())
+    }
+
+    /// `strait run` on the pipeline.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = self.fixture.command(self.build, "run")?;
+        if let Some(sabotage) = self.sabotage {
+            command.env("STRAIT_FAULT", sabotage);
+        }
+        Ok(command)
+    }
+
+    /// The same, of the build that has switches for faults, at `point`.
+    pub fn command_with_fail_point(&self, point: &str) -> Result<Command> {
+        let mut command = self.fixture.command(Build::Faulty, "run")?;
+        command.env("STRAIT_FAIL_POINT", point);
+        Ok(command)
+    }
+
+    /// Starts one more process; gives its number, from 0.
+    pub fn start(&mut self) -> Result<usize> {
+        let command = self.command()?;
+        self.start_command(command)
+    }
+
+    pub fn start_command(&mut self, command: Command) -> Result<usize> {
+        let strait = self.fixture.start_command(command)?;
+        self.processes.push(strait);
+        Ok(self.processes.len() - 1)
+    }
+
+    /// Starts a process in the place of one that has ended.
+    pub fn restart(&mut self, process: usize) -> Result<()> {
+        let command = self.command()?;
+        let strait = self.fixture.start_command(command)?;
+        *self.process(process)? = strait;
+        Ok(())
+    }
+
+    pub fn process(&mut self, process: usize) -> Result<&mut Strait> {
+        self.processes
+            .get_mut(process)
+            .context("a process of that number")
+    }
+
+    /// How many processes were started, running or not.
+    pub fn processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Input flows, so many processes run, and every partition moves.
+    pub fn begin(run: &Run, processes: usize) -> Result<Self> {
+        let mut load = run.load()?;
+        load.begin_with(processes)?;
+        Ok(load)
+    }
+
+    /// As [`Load::begin`], of a load that was changed before.
+    pub fn begin_with(&mut self, processes: usize) -> Result<()> {
+        self.feed()?;
+        for _ in 0..processes {
+            self.start()?;
+        }
+        for process in &mut self.processes {
+            process.wait_ready()?;
+        }
+        self.wait_moving(Duration::from_mins(1))
+    }
+
+    /// Waits until every partition has been committed, and then once more.
+    pub fn wait_moving(&self, limit: Duration) -> Result<()> {
+        let began = Instant::now();
+        wait::until_true("a committed offset of every partition", limit, || {
+            Ok(i32::try_from(self.mark()?.committed.len())? >= PARTITIONS)
+        })?;
+        self.mark()?
+            .passed(&self.fixture, limit.saturating_sub(began.elapsed()))?;
+        Ok(())
+    }
+
+    /// Where the committed offsets stand now.
+    pub fn mark(&self) -> Result<Mark> {
+        Mark::set(&self.fixture)
+    }
+
+    /// Waits until every partition has moved beyond the mark, and notes how long it took.
+    pub fn await_progress(&self, run: &mut Run, since: &Mark, limit: Duration) -> Result<()> {
+        let took = since.passed(&self.fixture, limit)?;
+        run.progressed(took);
+        Ok(())
+    }
+
+    /// The end of every scenario: no more input, all of it worked off, every process drained,
+    /// everything judged. What is lost or doubled outweighs whatever else went wrong.
+    pub fn settle(mut self, run: &mut Run) -> Result<()> {
+        let trouble = self.finish();
+        let judged = self.judge(run);
+        match judged {
+            Err(error) if error.downcast_ref::<Violation>().is_some() => Err(error),
+            judged => trouble.and(judged),
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.stop_input()?;
+        self.wait_worked_off()?;
+        for process in &mut self.processes {
+            if process.is_running()? {
+                let code = process.terminate(DRAIN_LIMIT)?;
+                ensure!(code == 0, "SIGTERM ended a process with {code}");
+            }
+        }
+        self.fixture.committed_to_end(&self.fixture.topic("in"))?;
+        oracle::wait_stable(&self.fixture)
+    }
+
+    /// Waits until the group has committed the end of every partition.
+    pub fn wait_worked_off(&mut self) -> Result<()> {
+        let topic = self.fixture.topic("in");
+        wait::until(
+            "the committed offsets at the end of the input",
+            WORKED_OFF_WITHIN,
+            || {
+                let mut running = false;
+                for process in &mut self.processes {
+                    running |= process.is_running()?;
+                }
+                if !running {
+                    return Ok(Some(false));
+                }
+                self.fixture.committed_to_end(&topic)?;
+                Ok(Some(true))
+            },
+        )?
+        .then_some(())
+        .context("every process has ended before the input was worked off")
+    }
+
+    /// Compares what stands in the topics. Nothing may run any more.
+    pub fn judge(&mut self, run: &mut Run) -> Result<()> {
+        let mut concurrent = BTreeMap::new();
+        for topic in self.followed.drain(..) {
+            let rows = self.fixture.verifier().followed(&self.fixture.topic(topic))?;
+            concurrent.insert(topic, rows);
+        }
+        let findings = oracle::judge(&self.fixture, &concurrent)?;
+        let tally = &mut run.tally;
+        tally.records += findings.input;
+        for (_, account) in &findings.accounts {
+            tally.lost += account.missing.len();
+            tally.doubled += account.doubled.len();
+            tally.foreign += account.unexplained.len();
+            tally.disordered += account.disordered.len();
+        }
+        if let Some(complaint) = findings.complaint() {
+            return Err(Violation(complaint).into());
+        }
+        if u64::try_from(findings.input)? != self.sent {
+            bail!("{} of {} records stand in the input", findings.input, self.sent);
+        }
+        Ok(())
+    }
+}

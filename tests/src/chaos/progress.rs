@@ -1,0 +1,63 @@
+//! Where the group's committed offsets stand, and how long until they move again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::fixture::Fixture;
+use crate::wait;
+
+/// Committed offsets of `in` by partition, and when they were asked for.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    pub at: Instant,
+    pub committed: BTreeMap<i32, i64>,
+}
+
+impl Mark {
+    pub fn set(fixture: &Fixture) -> Result<Self> {
+        let committed = committed(fixture)?;
+        Ok(Self {
+            at: Instant::now(),
+            committed,
+        })
+    }
+
+    /// The same place, as of now: for a fault that has just ended.
+    #[must_use]
+    pub fn from_now(&self) -> Self {
+        Self {
+            at: Instant::now(),
+            committed: self.committed.clone(),
+        }
+    }
+
+    /// Waits until every partition is committed beyond the mark; gives how long that took
+    /// from the mark on.
+    pub fn passed(&self, fixture: &Fixture, limit: Duration) -> Result<Duration> {
+        wait::until_true("progress of every input partition", limit, || {
+            let now = committed(fixture)?;
+            let stuck: Vec<i32> = self
+                .committed
+                .iter()
+                .filter(|(partition, offset)| now.get(partition).is_none_or(|at| at <= offset))
+                .map(|(partition, _)| *partition)
+                .collect();
+            ensure!(
+                stuck.is_empty(),
+                "partitions {stuck:?} have not moved since {:?}",
+                self.committed
+            );
+            Ok(true)
+        })?;
+        Ok(self.at.elapsed())
+    }
+}
+
+fn committed(fixture: &Fixture) -> Result<BTreeMap<i32, i64>> {
+    let topic = fixture.topic("in");
+    let all = fixture.verifier().committed(fixture.name())?;
+    let own = all.into_iter().filter(|((name, _), _)| *name == topic);
+    Ok(own.map(|((_, partition), offset)| (partition, offset)).collect())
+}
