@@ -4,6 +4,7 @@
 //! all. Scenarios run one after the other, each with the cluster to itself.
 
 mod clients;
+mod nodes;
 
 use std::env;
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use strait_tests::chaos::{Scenario, Selection, Verdict, table};
 
 /// Every scenario, in the order in which they run.
 fn scenarios() -> Vec<Scenario> {
-    [clients::SCENARIOS].concat()
+    [clients::SCENARIOS, nodes::SCENARIOS].concat()
 }
 
 fn main() -> ExitCode {

@@ -14,6 +14,7 @@
 
 pub mod load;
 pub mod progress;
+pub mod role;
 pub mod run;
 pub mod session;
 pub mod table;

@@ -34,6 +34,8 @@ pub struct Fixture {
     document: Value,
     cluster: Arc<Cluster>,
     starts: AtomicU32,
+    /// Where logs go; `None`: to the other files.
+    logs: Option<PathBuf>,
 }
 
 impl Fixture {
@@ -68,6 +70,7 @@ impl Fixture {
             document,
             cluster,
             starts: AtomicU32::new(0),
+            logs: None,
         };
         fixture.create_topic("in", partitions)?;
         fixture.create_topic("out", partitions)?;
@@ -141,6 +144,16 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
+    /// Logs go to a folder that outlives the fixture, and is emptied now.
+    pub fn keep_logs(&mut self, folder: PathBuf) -> Result<()> {
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        self.logs = Some(folder);
+        Ok(())
+    }
+
     /// Writes the pipeline's file.
     pub fn write(&self) -> Result<PathBuf> {
         let path = self.path("pipeline.yaml");
@@ -167,7 +180,8 @@ impl Fixture {
     /// Starts a command that [`Fixture::command`] made.
     pub fn start_command(&self, command: Command) -> Result<Strait> {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
-        let log = self.path(&format!("strait-{number}.log"));
+        let folder = self.logs.as_deref().unwrap_or(self.folder.path());
+        let log = folder.join(format!("strait-{number}.log"));
         Strait::start(command, &log, Arc::clone(self.verifier()))
     }
 

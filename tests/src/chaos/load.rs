@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::progress::Mark;
 use super::{Run, Violation};
-use crate::binary::Build;
+use crate::binary::{self, Build};
 use crate::cluster::Cluster;
 use crate::fixture::Fixture;
 use crate::oracle::{self, TOPICS};
@@ -45,6 +45,7 @@ impl Load {
     /// Orders with provenance and dead letters, two lanes a process, short sessions.
     pub fn of(run: &Run, cluster: Arc<Cluster>) -> Result<Self> {
         let mut fixture = Fixture::on(cluster, run.name(), PARTITIONS, "orders")?;
+        fixture.keep_logs(binary::kept_folder("chaos")?.join(run.name()))?;
         fixture.create_topic("audit", PARTITIONS)?;
         fixture.dead_letter()?;
         let audit = fixture.topic("audit");
@@ -109,6 +110,7 @@ impl Load {
     /// `strait run` on the pipeline.
     pub fn command(&self) -> Result<Command> {
         let mut command = self.fixture.command(self.build, "run")?;
+        command.env("STRAIT_LOG", "info");
         if let Some(sabotage) = self.sabotage {
             command.env("STRAIT_FAULT", sabotage);
         }
@@ -118,7 +120,7 @@ impl Load {
     /// The same, of the build that has switches for faults, at `point`.
     pub fn command_with_fail_point(&self, point: &str) -> Result<Command> {
         let mut command = self.fixture.command(Build::Faulty, "run")?;
-        command.env("STRAIT_FAIL_POINT", point);
+        command.env("STRAIT_LOG", "info").env("STRAIT_FAIL_POINT", point);
         Ok(command)
     }
 
