@@ -102,11 +102,14 @@ pub struct Fault {
 /// The figures of a scenario.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Ends of transactions that nodes were asked for.
+    /// Transactions that nodes ended so, counted on the wire.
     pub commits: u64,
     pub aborts: u64,
-    /// Producers opened beyond the first of each lane.
-    pub reloads: u64,
+    /// Producers that a coordinator gave an epoch, counted on the wire: one for each lane of
+    /// each process, the others are reloads.
+    pub inits: u64,
+    /// How many lanes were started.
+    pub lanes: u64,
     /// Records of the input.
     pub records: usize,
     pub lost: usize,

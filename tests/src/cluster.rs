@@ -7,7 +7,6 @@
 //! Most tests share one small cluster. It stands in a static, which is never dropped,
 //! and ends by itself when the process is gone.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use strait::broker::{Broker, BrokerSettings};
 
+use crate::proxy::{Listener, Proxy, Wire};
 use crate::verifier::Verifier;
 use crate::wait;
 
@@ -47,6 +47,9 @@ pub struct Kind {
 
 /// A running Kafka.
 pub struct Cluster {
+    /// First, so that they end before what they stand in front of.
+    proxies: Vec<Proxy>,
+    wire: Arc<Wire>,
     broker: Mutex<Broker>,
     bootstrap: String,
     front: String,
@@ -76,11 +79,15 @@ impl Cluster {
         let own = PROPERTIES
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let listeners = if kind.proxies { kind.nodes } else { 0 };
+        let listeners = (0..listeners)
+            .map(|_| Listener::bind())
+            .collect::<Result<Vec<_>>>()?;
         let settings = BrokerSettings {
             nodes: kind.nodes,
             data: kind.data,
             properties: own.chain(kind.properties).collect(),
-            advertised: Vec::<SocketAddr>::new(),
+            advertised: listeners.iter().map(Listener::address).collect(),
             ..BrokerSettings::new(&mut progress)
         };
         let broker = Broker::start(settings).map_err(|error| anyhow!("{error}; before that: {said:?}"))?;
@@ -92,9 +99,19 @@ impl Cluster {
             command.get_program() != "docker",
             "the tests ask Kafka's Java clients, which need Java 17 here: set STRAIT_KAFKA=maven"
         );
+        let wire = Wire::new();
+        let proxies = put_in_front(&broker, listeners, &wire)?;
+        let fronts: Vec<_> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
+        let bootstrap = broker.bootstrap();
         Ok(Self {
-            bootstrap: broker.bootstrap(),
-            front: broker.bootstrap(),
+            front: if fronts.is_empty() {
+                bootstrap.clone()
+            } else {
+                fronts.join(",")
+            },
+            proxies,
+            wire,
+            bootstrap,
             verifier: Arc::new(Verifier::start(command)?),
             broker: Mutex::new(broker),
         })
@@ -114,13 +131,29 @@ impl Cluster {
         &self.verifier
     }
 
+    /// What stands in front of a node, counted from 0.
+    pub fn proxy(&self, node: usize) -> Result<&Proxy> {
+        let proxy = self.proxies.get(node);
+        proxy.with_context(|| format!("there is no proxy in front of node {node}"))
+    }
+
+    pub fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// What passes through the proxies.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
     /// The nodes, to kill, stop, pause and start them.
     pub fn broker(&self) -> MutexGuard<'_, Broker> {
         self.broker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Undoes every fault: all nodes run, all replicas are in sync.
+    /// Undoes every fault: everything passes, all nodes run, all replicas are in sync.
     pub fn mend(&self) -> Result<()> {
+        self.proxies.iter().for_each(Proxy::heal);
         let mut broker = self.broker();
         for node in 0..broker.nodes() {
             if broker.pid(node).is_ok() {
@@ -138,4 +171,14 @@ impl Cluster {
         let whole = || -> Result<bool> { Ok(self.verifier.lagging_replicas()? == 0) };
         wait::until_true("all replicas in sync", WHOLE_WITHIN, whole).context("the cluster is not whole")
     }
+}
+
+fn put_in_front(broker: &Broker, listeners: Vec<Listener>, wire: &Arc<Wire>) -> Result<Vec<Proxy>> {
+    let start = |(node, listener)| {
+        let behind = broker
+            .address_behind(node)?
+            .context("a listener behind the proxy")?;
+        Proxy::start(listener, behind, Arc::clone(wire))
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }

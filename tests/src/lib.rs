@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod oracle;
 pub mod orders;
 pub mod produce;
+pub mod proxy;
 pub mod strait;
 pub mod verifier;
 pub mod wait;

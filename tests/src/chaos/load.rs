@@ -17,10 +17,12 @@ use crate::fixture::Fixture;
 use crate::oracle::{self, TOPICS};
 use crate::orders::{MINIMUM, order};
 use crate::produce::Steady;
+use crate::proxy::Api;
 use crate::strait::Strait;
 use crate::wait;
 
 pub const PARTITIONS: i32 = 6;
+const LANES: u64 = 2;
 const RECORDS_PER_SECOND: u32 = 400;
 
 /// How long all that came in may take to be worked off once no more comes.
@@ -37,6 +39,7 @@ pub struct Load {
     input: Option<Steady>,
     sent: u64,
     processes: Vec<Strait>,
+    lanes_started: u64,
     /// Topics that a concurrent reader follows.
     followed: Vec<&'static str>,
 }
@@ -51,7 +54,7 @@ impl Load {
         let audit = fixture.topic("audit");
         fixture.set("outputs.audit", json!(audit))?;
         fixture.set_stage("settings", json!({ "minimum": MINIMUM }))?;
-        fixture.set("lanes", json!(2))?;
+        fixture.set("lanes", json!(LANES))?;
         fixture.set("provenance", json!("headers"))?;
         fixture.set_session(Duration::from_secs(3))?;
         let (build, sabotage) = run.build();
@@ -62,6 +65,7 @@ impl Load {
             input: None,
             sent: 0,
             processes: Vec::new(),
+            lanes_started: 0,
             followed: Vec::new(),
         })
     }
@@ -131,7 +135,7 @@ impl Load {
     }
 
     pub fn start_command(&mut self, command: Command) -> Result<usize> {
-        let strait = self.fixture.start_command(command)?;
+        let strait = self.spawn(command)?;
         self.processes.push(strait);
         Ok(self.processes.len() - 1)
     }
@@ -139,9 +143,18 @@ impl Load {
     /// Starts a process in the place of one that has ended.
     pub fn restart(&mut self, process: usize) -> Result<()> {
         let command = self.command()?;
-        let strait = self.fixture.start_command(command)?;
+        self.restart_as(process, command)
+    }
+
+    pub fn restart_as(&mut self, process: usize, command: Command) -> Result<()> {
+        let strait = self.spawn(command)?;
         *self.process(process)? = strait;
         Ok(())
+    }
+
+    fn spawn(&mut self, command: Command) -> Result<Strait> {
+        self.lanes_started += LANES;
+        self.fixture.start_command(command)
     }
 
     pub fn process(&mut self, process: usize) -> Result<&mut Strait> {
@@ -251,7 +264,13 @@ impl Load {
             concurrent.insert(topic, rows);
         }
         let findings = oracle::judge(&self.fixture, &concurrent)?;
+        let prefix = format!("{}.", self.fixture.name());
+        let passed = self.fixture.cluster().wire().counts_of(&prefix);
         let tally = &mut run.tally;
+        tally.commits += passed.committed;
+        tally.aborts += passed.aborted;
+        tally.lanes += self.lanes_started;
+        tally.inits += passed.code(Api::INIT_PRODUCER_ID, 0);
         tally.records += findings.input;
         for (_, account) in &findings.accounts {
             tally.lost += account.missing.len();

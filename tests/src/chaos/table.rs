@@ -47,7 +47,7 @@ fn row(text: &mut String, outcome: &Outcome) {
             outcome.faults.len(),
             tally.commits,
             tally.aborts,
-            tally.reloads,
+            tally.inits.saturating_sub(tally.lanes),
             tally.records,
             tally.lost,
             tally.doubled,
