@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::process::ProcessArgs;
 use crate::config::{self, Code, Finding, Findings, KeyPath, OverrideArgs, Overrides, ProcessSettings};
+use crate::fault;
 use crate::guest::Engine;
 use crate::pipeline::modules::{self, Loaded};
 use crate::pipeline::preflight;
@@ -50,6 +51,10 @@ enum Verb {
 
 /// Parses the arguments, does what they say, and reports what went wrong.
 pub fn main() -> ExitCode {
+    if let Err(error) = fault::arm() {
+        complain(&error.into());
+        return ExitCode::from(INVALID);
+    }
     let result = match Cli::parse().verb {
         Verb::Run(args) => run::run(&args),
         Verb::Dev(args) => dev::run(&args),

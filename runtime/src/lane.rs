@@ -33,8 +33,6 @@ pub mod control;
 pub mod dead_letter;
 pub mod directory;
 mod ending;
-#[cfg(feature = "fault-injection")]
-pub mod fault;
 pub mod open;
 pub mod outgoing;
 pub mod partitions;
@@ -57,6 +55,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::fault::{self, Sabotage};
 use crate::kafka::{Consumer, FailedDelivery, GroupEvent, Producer, ProducerFactory, TopicPartition};
 use crate::plan::{Delivery, Pipeline};
 use crate::stage::{GuestFactory, Stages};
@@ -408,8 +407,9 @@ where
             }
             if self.partitions.at(slot).is_some_and(|p| p.is_ready(now)) {
                 self.decide(slot)?;
-                #[cfg(feature = "fault-injection")]
-                self.commit_outside_transaction()?;
+                if fault::has(Sabotage::OffsetsOutsideTransaction) {
+                    self.commit_outside_transaction()?;
+                }
             }
             if self.due(true, Instant::now()) == Some(Due::Now) {
                 self.end_transaction(self.plan.timeouts.transaction)?;

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod fault;
 pub mod guest;
 pub mod health;
 pub mod http;

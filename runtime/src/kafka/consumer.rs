@@ -41,6 +41,9 @@ pub struct LibrdConsumer {
     assigned: BTreeMap<TopicPartition, Assigned>,
     /// When the group last told of a change.
     changed: Option<Instant>,
+    /// The group metadata of the moment at which the client was made, for a sabotage.
+    #[cfg(feature = "fault-injection")]
+    stale_member: Option<LibrdMember>,
 }
 
 /// What is known of an assigned partition.
@@ -68,8 +71,14 @@ impl LibrdConsumer {
     pub fn open(settings: &ConsumerSettings) -> Result<Self, KafkaError> {
         let mut conf = settings.conf()?;
         conf.record_notices();
+        let client = ConsumerClient::new(conf)?;
         Ok(Self {
-            client: Rc::new(ConsumerClient::new(conf)?),
+            #[cfg(feature = "fault-injection")]
+            stale_member: client
+                .unfenced_group_metadata()
+                .filter(|_| crate::fault::has(crate::fault::Sabotage::StaleMember))
+                .map(|metadata| LibrdMember(Arc::new(metadata))),
+            client: Rc::new(client),
             scratch: Scratch::default(),
             names: Vec::new(),
             assigned: BTreeMap::new(),
@@ -423,6 +432,10 @@ impl Consumer for LibrdConsumer {
     }
 
     fn member(&self) -> Option<LibrdMember> {
+        #[cfg(feature = "fault-injection")]
+        if self.stale_member.is_some() {
+            return self.stale_member.clone();
+        }
         self.client
             .group_metadata()
             .map(|metadata| LibrdMember(Arc::new(metadata)))

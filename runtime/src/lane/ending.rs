@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::fault::{self, Point, Sabotage};
 use crate::kafka::{
     Consumer, GroupMember, KafkaError, Position, Produce, Producer, ProducerFactory, TransactionError,
 };
@@ -45,7 +46,7 @@ where
     /// Begins a transaction unless one is open. Never with a producer under suspicion.
     pub(super) fn begin(&mut self) -> Result<&mut Open, Interrupt> {
         if self.open.is_none() {
-            if self.producer()?.suspicion().is_some() {
+            if self.suspicion().is_some() {
                 return Err(Interrupt::Suspicion);
             }
             self.producer()?.begin()?;
@@ -54,6 +55,7 @@ where
             let generation = self.consumer.member().map(|member| member.generation());
             let topics = self.plan.produced_topics().len();
             self.open = Some(Open::new(now, self.epoch, generation, topics));
+            fault::pass(Point::AfterBegin);
         }
         self.open
             .as_mut()
@@ -80,28 +82,37 @@ where
         if self.plan.delivery == Delivery::ExactlyOnce {
             self.write_marks(deadline)?;
         }
+        fault::pass_or_abort(Point::BeforeFlush)?;
         self.flush(deadline)?;
+        fault::pass_or_abort(Point::AfterFlush)?;
         match self.plan.delivery {
             Delivery::ExactlyOnce => self.commit_exactly_once(&positions, deadline)?,
             Delivery::AtLeastOnce => self.commit_after_outputs(&positions, deadline)?,
             Delivery::AtMostOnce => self.commit_starts(deadline)?,
         }
+        fault::pass(Point::AfterCommit);
         self.after_commit(started);
         self.report.state(LaneState::Running)
     }
 
     fn commit_exactly_once(&mut self, positions: &[Position], deadline: Instant) -> Result<(), Interrupt> {
-        #[cfg(feature = "fault-injection")]
-        if super::fault::offsets_outside_transaction() {
-            self.consumer
-                .commit(positions)
-                .map_err(|error| Interrupt::Lane(error.to_string()))?;
-            return self.commit_transaction(deadline);
-        }
-        if !positions.is_empty() {
+        if fault::has(Sabotage::OffsetsOutsideTransaction) {
+            self.commit_outside_transaction()?;
+        } else if !positions.is_empty() {
             self.send_offsets(positions, deadline)?;
+            fault::pass_or_abort(Point::AfterSendOffsets)?;
         }
         self.commit_transaction(deadline)
+    }
+
+    /// A sabotage: commits what is decided while its outputs are still undecided, which a
+    /// crash then loses.
+    pub(super) fn commit_outside_transaction(&mut self) -> Result<(), Interrupt> {
+        let dirty = self.partitions.iter().filter(|p| p.is_dirty());
+        let positions: Vec<Position> = dirty.map(super::partitions::Partition::position).collect();
+        self.consumer
+            .commit(&positions)
+            .map_err(|error| Interrupt::Lane(error.to_string()))
     }
 
     /// At least once: offsets follow the outputs, outside any transaction.
@@ -210,7 +221,7 @@ where
     /// be fenced at all, so the transaction is aborted instead.
     fn membership(&mut self) -> Result<C::Member, Interrupt> {
         let gone = |message| TransactionError::Abortable(KafkaError::own("NOT_A_MEMBER", message, false));
-        if self.consumer.assignment_lost() {
+        if self.consumer.assignment_lost() && !fault::has(Sabotage::StaleMember) {
             return Err(gone("the group has taken the assignment away").into());
         }
         let member = self

@@ -12,6 +12,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::fault::{self, Point, Sabotage};
 use crate::kafka::{
     Consumer, GroupMember, KafkaError, Position, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
@@ -56,7 +57,10 @@ where
             self.report.transaction(TransactionOutcome::Aborted);
             self.stages.reset();
             self.rest();
-            self.rewind(None)?;
+            fault::pass(Point::AfterAbort);
+            if !fault::has(Sabotage::NoRewind) {
+                self.rewind(None)?;
+            }
         } else {
             self.report.producer_reload(reason(error));
             self.replace_fenced(error)?;
@@ -102,12 +106,20 @@ where
         }
     }
 
+    /// Why the producer must not begin another transaction.
+    pub(super) fn suspicion(&self) -> Option<String> {
+        if fault::has(Sabotage::NoGuard) {
+            return None;
+        }
+        self.producer.as_ref().and_then(Producer::suspicion)
+    }
+
     /// Replaces a producer that is under suspicion. Between two transactions only.
     pub(super) fn refuse_suspicious_producer(&mut self) -> Result<(), Interrupt> {
         if self.open.is_some() {
             return Ok(());
         }
-        let Some(suspicion) = self.producer.as_ref().and_then(Producer::suspicion) else {
+        let Some(suspicion) = self.suspicion() else {
             return Ok(());
         };
         tracing::warn!(%suspicion, "replacing the producer: a late request could reach the next transaction");
@@ -152,6 +164,7 @@ where
             match self.producers.open(Instant::now() + TRY) {
                 Ok(producer) => {
                     self.producer = Some(producer);
+                    fault::pass(Point::AfterInit);
                     return Ok(());
                 }
                 Err(TransactionError::Fatal { fenced: false, cause }) if is_final(&cause) => {
@@ -208,6 +221,10 @@ where
 
     /// Asks what is committed, and judges the open transaction by it if its outcome is unknown.
     fn resync(&mut self, open: Option<&Open>, in_commit: bool) -> Result<(), Interrupt> {
+        if in_commit && fault::has(Sabotage::GuessCommitted) {
+            self.guess_committed();
+            return Ok(());
+        }
         let mut committed = self.ask_committed()?;
         if in_commit {
             self.report.transaction(TransactionOutcome::Ambiguous);
@@ -237,6 +254,13 @@ where
             self.rest();
         }
         self.rewind(Some(&committed))
+    }
+
+    /// A sabotage: the commit is taken for a success, whatever became of it.
+    fn guess_committed(&mut self) {
+        for partition in self.partitions.iter_mut().filter(|p| p.is_dirty()) {
+            partition.committed();
+        }
     }
 
     /// Whether this lane has owned its partitions without a break since the transaction began.

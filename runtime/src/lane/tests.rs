@@ -2,6 +2,8 @@
 
 #[cfg(feature = "slow-tests")]
 mod arms;
+#[cfg(feature = "fault-injection")]
+mod faults;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -129,8 +131,12 @@ where
 }
 
 /// Runs until all is committed, or the lane ends by itself.
-fn run(mut lane: MemoryLane, log: &Log) -> LaneEnd {
-    let give_up = Instant::now() + Duration::from_secs(20);
+fn run(lane: MemoryLane, log: &Log) -> LaneEnd {
+    run_within(Duration::from_secs(20), lane, log)
+}
+
+fn run_within(patience: Duration, mut lane: MemoryLane, log: &Log) -> LaneEnd {
+    let give_up = Instant::now() + patience;
     let mut live = || -> Result<(), Interrupt> {
         lane.replace_producer()?;
         while !log.is_done() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use strait_sdk::batch::Record;
 
+use crate::fault::{self, Point};
 use crate::kafka::{
     Consumer, Header, Produce, ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
@@ -181,6 +182,7 @@ where
         self.observe(outcome)?;
         self.produce_outputs(turn, count, outcome)?;
         self.write_off(turn, count, outcome)?;
+        fault::pass(Point::AfterProduce);
         let ends = self.remember(turn, outcome)?;
         self.advance(turn, outcome);
         if ends || stopping.is_some() {

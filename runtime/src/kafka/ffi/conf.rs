@@ -249,6 +249,15 @@ unsafe extern "C" fn on_new(
     _why: *mut c_char,
     _why_size: usize,
 ) -> rd::rd_kafka_resp_err_t {
+    #[cfg(feature = "fault-injection")]
+    // SAFETY: as below.
+    let added = unsafe {
+        rd::rd_kafka_interceptor_add_on_request_sent(client, INTERCEPTOR.as_ptr(), Some(on_request), guard)
+    };
+    #[cfg(feature = "fault-injection")]
+    if added as i32 != codes::NO_ERROR {
+        return added;
+    }
     // SAFETY: called while the client is being created, the one time that it allows this.
     unsafe {
         rd::rd_kafka_interceptor_add_on_response_received(
@@ -258,6 +267,23 @@ unsafe extern "C" fn on_new(
             guard,
         )
     }
+}
+
+/// A request was written to its broker's connection.
+#[cfg(feature = "fault-injection")]
+unsafe extern "C" fn on_request(
+    _client: *mut rd::rd_kafka_t,
+    _socket: c_int,
+    _broker_name: *const c_char,
+    _broker: i32,
+    api_key: i16,
+    _api_version: i16,
+    _correlation: i32,
+    _size: usize,
+    _guard: *mut c_void,
+) -> rd::rd_kafka_resp_err_t {
+    crate::fault::request_sent(api_key);
+    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 /// Called from the client's broker threads, which must not be held up.

@@ -224,10 +224,15 @@ impl ConsumerClient {
     /// `None` without a member id or a generation: a commit with such metadata is
     /// not fenced at all.
     pub fn group_metadata(&self) -> Option<GroupMetadata> {
-        // SAFETY: live consumer; what comes back is ours.
-        let raw = NonNull::new(unsafe { rd::rd_kafka_consumer_group_metadata(self.client.raw()) })?;
-        let metadata = GroupMetadata { raw };
+        let metadata = self.unfenced_group_metadata()?;
         (metadata.generation() >= 0 && metadata.has_member_id()).then_some(metadata)
+    }
+
+    /// As the client has it, be it a member or not.
+    pub fn unfenced_group_metadata(&self) -> Option<GroupMetadata> {
+        // SAFETY: live consumer; what comes back is ours.
+        let raw = unsafe { rd::rd_kafka_consumer_group_metadata(self.client.raw()) };
+        NonNull::new(raw).map(|raw| GroupMetadata { raw })
     }
 
     /// Begins to leave the group. The rebalance it causes comes through `fetch`.

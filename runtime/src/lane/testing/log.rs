@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::Rec;
+use crate::fault::{self, Point};
 use crate::kafka::{
     Bounds, Chunk, Consumer, FailedDelivery, GroupEvent, GroupMember, KafkaError, Polled, Position, Produce,
     ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
@@ -56,6 +57,9 @@ pub struct State {
     rng: SmallRng,
     pub faults: Faults,
     pub injected: u32,
+    /// Transactions that began, and those of them that committed.
+    pub begun: u32,
+    pub applied: u32,
     pub control: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -76,6 +80,8 @@ impl Log {
             rng: SmallRng::seed_from_u64(seed),
             faults,
             injected: 0,
+            begun: 0,
+            applied: 0,
             control: BTreeMap::new(),
         })))
     }
@@ -133,6 +139,7 @@ impl State {
     }
 
     fn apply(&mut self, transaction: Transaction) {
+        self.applied += 1;
         for (_, out) in transaction.outputs {
             self.outputs.push(out);
         }
@@ -403,6 +410,7 @@ impl Producer for MemoryProducer {
             "two transactions at once"
         );
         state.open = Some(Transaction::default());
+        state.begun += 1;
         Ok(())
     }
 
@@ -465,6 +473,7 @@ impl Producer for MemoryProducer {
             open.offsets
                 .extend(positions.iter().map(|p| (p.partition.partition, p.offset)));
         }
+        fault::pass(Point::DuringSendOffsets);
         Ok(())
     }
 
@@ -473,6 +482,10 @@ impl Producer for MemoryProducer {
         let state = &mut *self.log.0.borrow_mut();
         match checked {
             Ok(()) => {
+                if let Some(open) = &mut state.open {
+                    open.prepared = true;
+                }
+                fault::pass(Point::DuringEndTxn);
                 if let Some(open) = state.open.take() {
                     state.apply(open);
                 }
@@ -494,6 +507,7 @@ impl Producer for MemoryProducer {
         self.refuse_batch();
         self.failed.append(&mut self.late);
         self.log.0.borrow_mut().open = None;
+        fault::pass(Point::DuringEndTxn);
         Ok(())
     }
 

@@ -1,0 +1,158 @@
+//! Deliberate faults, for the tests that prove that a fault is survived, or would be seen.
+//!
+//! A [`Point`] is a moment in a lane's life at which the process can be made to die or to
+//! stand still. A [`Sabotage`] is a mistake that a careless implementation would make. The
+//! names are always here, so that tests can go through all of them; what they do is compiled
+//! in by the feature `fault-injection` only. Without it nothing is read from the environment,
+//! and each function here is an empty one or a constant, which leaves no trace in the program.
+//!
+//! | variable | what it says |
+//! | --- | --- |
+//! | `STRAIT_FAIL_POINT` | a point; with `:N`, the N-th time that this process passes it |
+//! | `STRAIT_FAIL_ACTION` | `kill` (the default) or `stop`: SIGKILL or SIGSTOP to itself |
+//! | `STRAIT_FAULT` | sabotages, with commas between them |
+//! | `STRAIT_FAULT_SEED` | repeats what is left to chance |
+
+#[cfg(feature = "fault-injection")]
+mod armed;
+
+#[cfg(feature = "fault-injection")]
+pub use armed::*;
+
+use crate::kafka::{KafkaError, TransactionError};
+
+/// A moment in a lane's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// A transaction has begun, locally; the coordinator does not know of it.
+    AfterBegin,
+    /// What became of one batch is in the producer's queue, and may be on its way.
+    AfterProduce,
+    /// The transaction is about to end; nothing was waited for yet.
+    BeforeFlush,
+    /// Its records are acknowledged.
+    AfterFlush,
+    /// `TxnOffsetCommit` is with the group coordinator, its answer is not here.
+    DuringSendOffsets,
+    /// Its offsets are acknowledged.
+    AfterSendOffsets,
+    /// `EndTxn`, of a commit or of an abort, is with the transaction coordinator, its answer
+    /// is not here.
+    DuringEndTxn,
+    /// The commit is acknowledged, and the lane does not know it yet.
+    AfterCommit,
+    /// The abort is acknowledged, and nothing has moved back yet.
+    AfterAbort,
+    /// A producer was opened, at the start of a lane or in place of another, which has ended
+    /// what that one left; nobody has asked yet what is committed.
+    AfterInit,
+}
+
+impl Point {
+    pub const ALL: [Self; 10] = [
+        Self::AfterBegin,
+        Self::AfterProduce,
+        Self::BeforeFlush,
+        Self::AfterFlush,
+        Self::DuringSendOffsets,
+        Self::AfterSendOffsets,
+        Self::DuringEndTxn,
+        Self::AfterCommit,
+        Self::AfterAbort,
+        Self::AfterInit,
+    ];
+
+    /// As `STRAIT_FAIL_POINT` names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AfterBegin => "after-begin",
+            Self::AfterProduce => "after-produce",
+            Self::BeforeFlush => "before-flush",
+            Self::AfterFlush => "after-flush",
+            Self::DuringSendOffsets => "during-send-offsets",
+            Self::AfterSendOffsets => "after-send-offsets",
+            Self::DuringEndTxn => "during-end-txn",
+            Self::AfterCommit => "after-commit",
+            Self::AfterAbort => "after-abort",
+            Self::AfterInit => "after-init",
+        }
+    }
+}
+
+/// A mistake built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The consumer commits the offsets: of each batch as soon as it is produced, and
+    /// not in the transaction that holds its outputs.
+    OffsetsOutsideTransaction,
+    /// After an abort the consumer goes on where it stands, past what was aborted.
+    NoRewind,
+    /// A producer goes on after a request of its transactions went unanswered.
+    NoGuard,
+    /// The group metadata is fetched once, when the consumer is made, and used for good. It
+    /// names no member then, so brokers check no generation; nor is it asked whether the
+    /// assignment was lost.
+    StaleMember,
+    /// A commit without an answer is taken for a success.
+    GuessCommitted,
+    /// No mistake, but trouble: about every third transaction is aborted, at a moment left to
+    /// chance, on the way that every abort takes.
+    AbortEveryThird,
+}
+
+impl Sabotage {
+    pub const ALL: [Self; 6] = [
+        Self::OffsetsOutsideTransaction,
+        Self::NoRewind,
+        Self::NoGuard,
+        Self::StaleMember,
+        Self::GuessCommitted,
+        Self::AbortEveryThird,
+    ];
+
+    /// As `STRAIT_FAULT` names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OffsetsOutsideTransaction => "offsets-outside-transaction",
+            Self::NoRewind => "no-rewind",
+            Self::NoGuard => "no-guard",
+            Self::StaleMember => "stale-member",
+            Self::GuessCommitted => "guess-committed",
+            Self::AbortEveryThird => "abort-every-third",
+        }
+    }
+}
+
+/// Passes a point at which an open transaction may also be made to fail.
+pub fn pass_or_abort(point: Point) -> Result<(), TransactionError> {
+    pass(point);
+    if aborts_by_chance() {
+        let why = KafkaError::own("ABORTED_ON_PURPOSE", Sabotage::AbortEveryThird.as_str(), false);
+        return Err(TransactionError::Abortable(why));
+    }
+    Ok(())
+}
+
+/// Reads what the environment asks for. To be called once, before anything else.
+#[cfg(not(feature = "fault-injection"))]
+pub fn arm() -> Result<(), std::convert::Infallible> {
+    Ok(())
+}
+
+/// The process passes this point, and may not come out of it.
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+pub const fn pass(_: Point) {}
+
+/// Whether this mistake is to be made.
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+pub const fn has(_: Sabotage) -> bool {
+    false
+}
+
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+const fn aborts_by_chance() -> bool {
+    false
+}
