@@ -1,12 +1,18 @@
 //! Processes that die: killed at any moment, told to stop, frozen.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
+use strait::fault::{Point, Sabotage};
 use strait_tests::chaos::load::DRAIN_LIMIT;
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
+use strait_tests::proxy::Api;
 use strait_tests::wait;
+
+use crate::nodes::standing_still;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -26,12 +32,60 @@ pub const SCENARIOS: &[Scenario] = &[
         run: told_to_stop,
     },
     Scenario {
+        number: 3,
+        name: "process_killed_at_each_step",
+        expects: "as process_killed_in_transaction, whatever was on its way",
+        selection: Selection::Long,
+        sabotage: None,
+        run: killed_at_each_step,
+    },
+    Scenario {
+        number: 4,
+        name: "zombie_comes_back",
+        expects: "others take over; nothing that the zombie had open becomes visible; it joins again by itself",
+        selection: Selection::Short,
+        sabotage: None,
+        run: zombie_comes_back,
+    },
+    Scenario {
+        number: 5,
+        name: "frozen_past_the_transaction_timeout",
+        expects: "its producer is fenced and replaced; the process lives",
+        selection: Selection::Long,
+        sabotage: None,
+        run: frozen_past_timeout,
+    },
+    Scenario {
+        number: 7,
+        name: "transactional_id_hijacked",
+        expects: "the lane that was fenced takes its id back, and goes on",
+        selection: Selection::Long,
+        sabotage: None,
+        run: hijacked,
+    },
+    Scenario {
+        number: 7,
+        name: "transactional_id_shared",
+        expects: "two processes with one id do not fence each other for ever: one ends with the reason; nothing is doubled",
+        selection: Selection::Long,
+        sabotage: None,
+        run: shared,
+    },
+    Scenario {
         number: 0,
         name: "sees_offsets_outside_transaction",
         expects: "killed in mid-transaction, a build that commits offsets by the consumer loses records",
         selection: Selection::Short,
         sabotage: Some("offsets-outside-transaction"),
         run: killed_in_transaction,
+    },
+    Scenario {
+        number: 0,
+        name: "sees_stale_member",
+        expects: "a zombie that keeps the group metadata of its start commits what others have done again",
+        selection: Selection::Long,
+        sabotage: Some("stale-member"),
+        run: zombie_comes_back,
     },
 ];
 
@@ -84,5 +138,173 @@ fn told_to_stop(run: &mut Run) -> Result<()> {
         load.restart(process)?;
         load.process(process)?.wait_ready()?;
     }
+    load.settle(run)
+}
+
+/// Steps that every transaction passes: the process dies a random number of passes later.
+const ORDINARY: [Point; 8] = [
+    Point::AfterBegin,
+    Point::AfterProduce,
+    Point::BeforeFlush,
+    Point::AfterFlush,
+    Point::DuringSendOffsets,
+    Point::AfterSendOffsets,
+    Point::DuringEndTxn,
+    Point::AfterCommit,
+];
+
+fn killed_at_each_step(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    for point in Point::ALL {
+        load.process(0)?.kill()?;
+        let passes = match point {
+            _ if ORDINARY.contains(&point) => run.random.random_range(5..40),
+            // Each of two lanes opens a producer, and once more after what it left is ended.
+            Point::AfterInit => run.random.random_range(1..=2),
+            _ => 1,
+        };
+        let mut command = load.command_with_fail_point(&format!("{}:{passes}", point.as_str()))?;
+        if point == Point::AfterAbort {
+            command.env("STRAIT_FAULT", Sabotage::AbortEveryThird.as_str());
+        }
+        load.restart_as(0, command)?;
+        let status = load.process(0)?.wait_end(Duration::from_secs(60))?;
+        ensure!(
+            status.signal() == Some(9),
+            "{}: it ended with {status}",
+            point.as_str()
+        );
+        run.fault(
+            format!("SIGKILL {}, at pass {passes}", point.as_str()),
+            status.to_string(),
+        );
+        let mark = load.mark()?;
+        load.restart(0)?;
+        load.await_progress(run, &mark, Duration::from_secs(30))?;
+    }
+    load.settle(run)
+}
+
+fn zombie_comes_back(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 2)?;
+    for _ in 0..3 {
+        let zombie = run.random.random_range(0..load.processes());
+        let open = wait_open(&load)?;
+        load.process(zombie)?.freeze()?;
+        let evidence = standing_still(load.process(zombie)?.pid())?;
+        let mark = load.mark()?;
+        // All partitions move: so others have taken over those of the zombie.
+        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.process(zombie)?.thaw()?;
+        run.fault(
+            format!("SIGSTOP of process {zombie} until the other had its partitions, then SIGCONT"),
+            format!("{evidence}; {open} was Ongoing before"),
+        );
+        let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
+        wait::until_true("four members again", Duration::from_secs(60), members)?;
+        load.wait_moving(Duration::from_secs(30))?;
+    }
+    load.settle(run)
+}
+
+/// The id of a transaction that is open.
+fn wait_open(load: &Load) -> Result<String> {
+    let prefix = format!("{}.", load.fixture.name());
+    wait::until("an open transaction", Duration::from_secs(20), || {
+        let known = load.fixture.verifier().transactions(&prefix)?;
+        Ok(known
+            .into_iter()
+            .find(|known| known.state == "Ongoing")
+            .map(|known| known.id))
+    })
+}
+
+/// Beyond the longest transaction timeout that a pipeline may have by default, and the
+/// coordinator's look at it.
+const TRANSACTION_TIMEOUT_PASSED: Duration = Duration::from_secs(40);
+
+fn frozen_past_timeout(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    let open = wait_open(&load)?;
+    load.process(0)?.freeze()?;
+    let evidence = standing_still(load.process(0)?.pid())?;
+    let aborted = || -> Result<bool> {
+        let known = load.fixture.verifier().transactions(&prefix)?;
+        Ok(known.iter().all(|known| known.state != "Ongoing"))
+    };
+    wait::until_true("the coordinator's own abort", TRANSACTION_TIMEOUT_PASSED, aborted)?;
+    let mark = load.mark()?;
+    let before = wire.counts_of(&prefix);
+    load.process(0)?.thaw()?;
+    load.await_progress(run, &mark.from_now(), Duration::from_secs(60))?;
+    let inits = wire
+        .counts_of(&prefix)
+        .since(&before)
+        .code(Api::INIT_PRODUCER_ID, 0);
+    ensure!(inits > 0, "no producer was replaced");
+    run.fault(
+        "SIGSTOP past the transaction timeout, then SIGCONT",
+        format!(
+            "{evidence}; the coordinator ended {open} by itself; {inits} producers got a new epoch afterwards"
+        ),
+    );
+    load.settle(run)
+}
+
+fn hijacked(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    for _ in 0..3 {
+        let id = wait_open(&load)?;
+        let (mark, before) = (load.mark()?, wire.counts_of(&prefix));
+        load.fixture.verifier().hijack(&id)?;
+        load.await_progress(run, &mark.from_now(), Duration::from_secs(60))?;
+        let inits = wire
+            .counts_of(&prefix)
+            .since(&before)
+            .code(Api::INIT_PRODUCER_ID, 0);
+        ensure!(inits > 0, "no producer was replaced");
+        run.fault(
+            format!("another client initialised {id}"),
+            format!("{inits} producers got a new epoch afterwards"),
+        );
+    }
+    load.settle(run)
+}
+
+fn shared(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    // As on two machines: each has a data folder of its own, so no lock keeps them apart.
+    let mut twins = Vec::new();
+    for folder in ["one", "two"] {
+        let mut command = load.command()?;
+        command
+            .env("STRAIT_DATA_DIR", load.fixture.path(folder))
+            .args(["--instance", "twin"]);
+        twins.push(load.start_command(command)?);
+    }
+    let ended = wait::until("the end of one twin", Duration::from_mins(3), || {
+        for twin in &twins {
+            if !load.process(*twin)?.is_running()? {
+                return Ok(Some(*twin));
+            }
+        }
+        Ok(None)
+    })?;
+    let code = load.process(ended)?.wait_exit(Duration::from_secs(1))?;
+    let log = load.process(ended)?.log();
+    ensure!(
+        code == 1 && log.contains("another process uses the same transactional id"),
+        "it ended with {code}"
+    );
+    run.fault(
+        "two processes with the instance `twin`",
+        format!("one of them ended with exit code {code}"),
+    );
+    let mark = load.mark()?;
+    load.await_progress(run, &mark, Duration::from_secs(60))?;
     load.settle(run)
 }

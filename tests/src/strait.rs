@@ -138,9 +138,14 @@ impl Strait {
 
     /// The exit code of a process that is to end by itself.
     pub fn wait_exit(&mut self, limit: Duration) -> Result<i32> {
-        let ended = wait::until("the end of the process", limit, || self.poll_exit());
-        let status = ended.with_context(|| self.log_end())?;
+        let status = self.wait_end(limit)?;
         status.code().with_context(|| format!("{status}"))
+    }
+
+    /// How a process ended that is to end by itself, be it by a signal.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let ended = wait::until("the end of the process", limit, || self.poll_exit());
+        ended.with_context(|| self.log_end())
     }
 
     /// User and system time so far.
