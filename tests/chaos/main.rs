@@ -4,6 +4,8 @@
 //! all. Scenarios run one after the other, each with the cluster to itself.
 
 mod clients;
+mod late;
+mod network;
 mod nodes;
 
 use std::env;
@@ -21,7 +23,13 @@ use strait_tests::chaos::{Scenario, Selection, Verdict, table};
 
 /// Every scenario, in the order in which they run.
 fn scenarios() -> Vec<Scenario> {
-    [clients::SCENARIOS, nodes::SCENARIOS].concat()
+    [
+        clients::SCENARIOS,
+        late::SCENARIOS,
+        network::SCENARIOS,
+        nodes::SCENARIOS,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+mod chaos;
 mod demo;
 mod run;
 mod test;
@@ -19,6 +20,9 @@ Usage: cargo xtask COMMAND
                 real Kafka included; ARGS go to `cargo test`
   demo [ARGS]   install what is missing, then run pipelines/orders.yaml on generated orders with a
                 real Kafka, until Ctrl-C; ARGS go to `strait dev`
+  chaos [NAME] [--seed N] [--minutes M]
+                every scenario that tries to break exactly-once, or those whose name contains NAME; again
+                with other seeds until M minutes have passed; ends with a table
   tools         only install what is missing
 ";
 
@@ -39,6 +43,7 @@ fn dispatch() -> Result<()> {
     match command.as_deref() {
         Some("test") => test::all(&rest),
         Some("demo") => demo::run(&rest),
+        Some("chaos") => chaos::run(&rest),
         Some("tools") => tools::ensure(),
         Some("help" | "--help" | "-h") => {
             run::say(USAGE.trim_end());

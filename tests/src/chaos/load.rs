@@ -266,6 +266,11 @@ impl Load {
         let findings = oracle::judge(&self.fixture, &concurrent)?;
         let prefix = format!("{}.", self.fixture.name());
         let passed = self.fixture.cluster().wire().counts_of(&prefix);
+        ensure!(
+            passed.undecoded == 0,
+            "{} frames of transactions could not be read",
+            passed.undecoded
+        );
         let tally = &mut run.tally;
         tally.commits += passed.committed;
         tally.aborts += passed.aborted;

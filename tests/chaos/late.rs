@@ -1,0 +1,239 @@
+//! Requests that arrive late: after their transaction, in the next one of the same producer.
+//!
+//! librdkafka speaks the protocol in which one epoch serves many transactions. A commit
+//! that the network kept can end the *next* transaction before its offsets are in it; kept
+//! offsets can replace newer ones. Only a new epoch keeps them out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rand::Rng as _;
+use strait_tests::chaos::{Load, NotRun, Run, Scenario, Selection};
+use strait_tests::proxy::{Action, Api, Caught, Trap};
+
+use crate::nodes::standing_still;
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        number: 11,
+        name: "late_end_txn",
+        expects: "the node refuses it: the epoch is gone",
+        selection: Selection::Short,
+        sabotage: None,
+        run: late_end_txn,
+    },
+    Scenario {
+        number: 11,
+        name: "late_offset_commit",
+        expects: "the node refuses it: the epoch is gone",
+        selection: Selection::Long,
+        sabotage: None,
+        run: late_offset_commit,
+    },
+    Scenario {
+        number: 6,
+        name: "frozen_while_it_commits",
+        expects: "the outcome is looked up, and the producer replaced",
+        selection: Selection::Long,
+        sabotage: None,
+        run: frozen_while_committing,
+    },
+    Scenario {
+        number: 11,
+        name: "commit_never_arrives",
+        expects: "the coordinator gives the transaction up; its records are done again",
+        selection: Selection::Long,
+        sabotage: None,
+        run: commit_never_arrives,
+    },
+    Scenario {
+        number: 0,
+        name: "sees_no_guard",
+        expects: "a late commit ends the next transaction without its offsets, which are then done again",
+        selection: Selection::Long,
+        sabotage: Some("no-guard"),
+        run: late_end_txn,
+    },
+    Scenario {
+        number: 0,
+        name: "sees_guess_committed",
+        expects: "a transaction that was given up is taken for committed, and its records are lost",
+        selection: Selection::Long,
+        sabotage: Some("guess-committed"),
+        run: commit_never_arrives,
+    },
+];
+
+const LIMIT: Duration = Duration::from_secs(60);
+const ROUNDS: usize = 3;
+
+/// Refusals that an old epoch earns: `INVALID_PRODUCER_EPOCH`, `PRODUCER_FENCED`.
+const OLD_EPOCH: [i16; 2] = [47, 90];
+
+/// Notes a late delivery. A plain build must have it refused.
+fn note(run: &mut Run, what: &str, held: &Caught, code: i16) -> Result<()> {
+    let is_refused = OLD_EPOCH.contains(&code);
+    run.fault(
+        format!(
+            "{what} of a transaction before, delivered in the midst of the next of {}",
+            held.request().owner
+        ),
+        format!("the node answered {code}"),
+    );
+    let (_, sabotage) = run.build();
+    if sabotage.is_none() {
+        ensure!(
+            is_refused,
+            "a late {what} was answered {code}, and not refused for its epoch"
+        );
+    }
+    Ok(())
+}
+
+/// The commit of a transaction is kept by the network, and arrives when the next one has
+/// its records but not its offsets. Then the process dies.
+fn late_end_txn(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    for _ in 0..ROUNDS {
+        let skip = run.random.random_range(0..10);
+        let kept = wire
+            .trap(
+                Trap::new(Api::END_TXN, &prefix, Action::HoldRequest { cut: true })
+                    .commits()
+                    .skip(skip),
+            )
+            .wait(LIMIT)?;
+        let owner = kept.request().owner.clone();
+        let before = wire.counts_of(&owner);
+        // The first to pass tells the outcome of the one whose commit was kept.
+        wire.wait(&owner, "the commit, tried again", LIMIT, |counts| {
+            counts.since(&before).committed > 0
+        })?;
+        let before = wire.counts_of(&owner);
+        let next = wire
+            .trap(Trap::new(
+                Api::ADD_OFFSETS_TO_TXN,
+                &owner,
+                Action::HoldRequest { cut: false },
+            ))
+            .wait(LIMIT)?;
+        let produced = wire.counts_of(&owner).since(&before).code(Api::PRODUCE, 0);
+        if produced == 0 {
+            drop(next);
+            continue;
+        }
+        let code = kept.deliver(kept.node(), LIMIT)?;
+        note(run, "EndTxn", &kept, code)?;
+        load.process(0)?.kill()?;
+        let mark = load.mark()?;
+        load.restart(0)?;
+        load.await_progress(run, &mark, LIMIT)?;
+    }
+    load.settle(run)
+}
+
+/// Offsets of a transaction are kept by the network, and arrive when those of the next one
+/// are already in it. Then it commits, and the process dies.
+fn late_offset_commit(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    for _ in 0..ROUNDS {
+        let skip = run.random.random_range(0..10);
+        let kept = wire
+            .trap(Trap::new(Api::TXN_OFFSET_COMMIT, &prefix, Action::HoldRequest { cut: true }).skip(skip))
+            .wait(LIMIT)?;
+        let owner = kept.request().owner.clone();
+        let before = wire.counts_of(&owner);
+        wire.wait(&owner, "the end of that transaction", LIMIT, |counts| {
+            let since = counts.since(&before);
+            since.committed + since.aborted > 0
+        })?;
+        let end = wire
+            .trap(Trap::new(Api::END_TXN, &owner, Action::HoldRequest { cut: false }).commits())
+            .wait(LIMIT)?;
+        let code = kept.deliver(kept.node(), LIMIT)?;
+        note(run, "TxnOffsetCommit", &kept, code)?;
+        end.release()?;
+        end.wait_reply(LIMIT)?;
+        load.process(0)?.kill()?;
+        let mark = load.mark()?;
+        load.restart(0)?;
+        load.await_progress(run, &mark, LIMIT)?;
+    }
+    load.settle(run)
+}
+
+/// Stopped between a commit and its answer, for longer than a request may take.
+fn frozen_while_committing(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    for _ in 0..2 {
+        let skip = run.random.random_range(0..10);
+        let caught = wire
+            .trap(
+                Trap::new(Api::END_TXN, &prefix, Action::HoldReply)
+                    .commits()
+                    .skip(skip),
+            )
+            .wait(LIMIT)?;
+        load.process(0)?.freeze()?;
+        let evidence = standing_still(load.process(0)?.pid())?;
+        let code = caught.wait_reply(LIMIT)?;
+        // Nothing is waited for: the standstill is the fault.
+        std::thread::sleep(Duration::from_secs(12));
+        let (mark, before) = (load.mark()?, wire.counts_of(&prefix));
+        load.process(0)?.thaw()?;
+        wire.wait(&prefix, "a producer with a new epoch", LIMIT, |counts| {
+            counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
+        })?;
+        caught.release()?;
+        run.fault(
+            "SIGSTOP between EndTxn and its answer, for 12 s",
+            format!("{evidence}; the node had answered {code}; a producer got a new epoch afterwards"),
+        );
+        load.await_progress(run, &mark.from_now(), LIMIT)?;
+    }
+    load.settle(run)
+}
+
+/// The coordinator never gets the commit, however often it is sent.
+fn commit_never_arrives(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    let caught = wire
+        .trap(Trap::new(Api::END_TXN, &prefix, Action::HoldRequest { cut: false }).commits())
+        .wait(LIMIT)?;
+    let owner = caught.request().owner.clone();
+    let node = run
+        .cluster()
+        .proxies()
+        .iter()
+        .find(|proxy| proxy.node() == caught.node())
+        .ok_or_else(|| NotRun("the commit went to no known node".to_owned()))?
+        .address();
+    // What follows on that connection is held with it; what is sent again is caught in turn.
+    let again: Vec<_> = (0..8)
+        .map(|_| wire.trap(Trap::new(Api::END_TXN, &owner, Action::HoldRequest { cut: false }).commits()))
+        .collect();
+    let given_up = || -> Result<bool> {
+        let known = load.fixture.verifier().transactions(&owner)?;
+        Ok(known.iter().all(|known| known.state != "Ongoing"))
+    };
+    strait_tests::wait::until_true("the coordinator's own abort", LIMIT, given_up)?;
+    run.fault(
+        format!("no commit of {owner} reaches {node}"),
+        "the coordinator ended the transaction by itself",
+    );
+    drop(again);
+    let mark = load.mark()?;
+    load.await_progress(run, &mark.from_now(), LIMIT)?;
+    load.process(0)?.kill()?;
+    load.restart(0)?;
+    load.settle(run)
+}

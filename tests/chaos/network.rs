@@ -1,0 +1,216 @@
+//! A network that holds, delays, cuts, and delivers late.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use rand::Rng as _;
+use strait_tests::chaos::role::Role;
+use strait_tests::chaos::{Load, Run, Scenario, Selection};
+use strait_tests::proxy::{Action, Api, Flow, Proxy, Trap};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        number: 8,
+        name: "nodes_isolated_by_role",
+        expects: "no request reaches the node for 15 s; progress within 60 s, whichever part it had",
+        selection: Selection::Long,
+        sabotage: None,
+        run: isolated_by_role,
+    },
+    Scenario {
+        number: 11,
+        name: "replies_cut",
+        expects: "the outcome is looked up, and the producer replaced before it begins again",
+        selection: Selection::Short,
+        sabotage: None,
+        run: replies_cut,
+    },
+    Scenario {
+        number: 11,
+        name: "replies_delayed",
+        expects: "longer than a request may take: as replies_cut",
+        selection: Selection::Long,
+        sabotage: None,
+        run: replies_delayed,
+    },
+    Scenario {
+        number: 12,
+        name: "cut_off_for_5_s",
+        expects: "requests are tried again",
+        selection: Selection::Long,
+        sabotage: None,
+        run: |run| cut_off(run, Duration::from_secs(5)),
+    },
+    Scenario {
+        number: 12,
+        name: "cut_off_for_70_s",
+        expects: "the coordinator gives the transaction up; producers are replaced",
+        selection: Selection::Long,
+        sabotage: None,
+        run: |run| cut_off(run, Duration::from_secs(70)),
+    },
+    Scenario {
+        number: 12,
+        name: "cut_off_one_way",
+        expects: "what was sent takes effect though its sender never learns of it, and the other way round",
+        selection: Selection::Long,
+        sabotage: None,
+        run: one_way,
+    },
+    Scenario {
+        number: 12,
+        name: "slow_and_lossy",
+        expects: "200 ms each way and 5 % lost: slower, and right",
+        selection: Selection::Long,
+        sabotage: None,
+        run: slow_and_lossy,
+    },
+];
+
+/// How soon records must move again.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// What passes in a transaction.
+const OF_A_TRANSACTION: [Api; 5] = [
+    Api::ADD_PARTITIONS_TO_TXN,
+    Api::PRODUCE,
+    Api::ADD_OFFSETS_TO_TXN,
+    Api::TXN_OFFSET_COMMIT,
+    Api::END_TXN,
+];
+
+fn isolated_by_role(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    for role in Role::ALL {
+        let node = role.node(&load.fixture)?;
+        let mark = load.mark()?;
+        cluster.proxy(node)?.isolate();
+        std::thread::sleep(Duration::from_secs(15));
+        let held = cluster.proxy(node)?.held_bytes();
+        cluster.proxy(node)?.heal();
+        if held > 0 {
+            run.fault(
+                format!("node {node}, the {role}, cut off from the processes for 15 s"),
+                format!("its proxy held {held} bytes"),
+            );
+        }
+        load.await_progress(run, &mark, BACK_WITHIN)?;
+        load.wait_moving(BACK_WITHIN)?;
+    }
+    load.settle(run)
+}
+
+fn replies_cut(run: &mut Run) -> Result<()> {
+    doubtful(run, 2, Action::CutBeforeReply)
+}
+
+fn replies_delayed(run: &mut Run) -> Result<()> {
+    doubtful(run, 1, Action::DelayReply(Duration::from_secs(12)))
+}
+
+/// Each request of a transaction takes effect, and its sender does not hear of it in time.
+fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
+    let mut load = Load::begin(run, 1)?;
+    let prefix = format!("{}.", load.fixture.name());
+    let wire = Arc::clone(run.cluster().wire());
+    for api in OF_A_TRANSACTION {
+        for _ in 0..times {
+            let mark = load.mark()?;
+            let before = wire.counts_of(&prefix);
+            let skip = run.random.random_range(0..10);
+            let caught = wire
+                .trap(Trap::new(api, &prefix, action).skip(skip))
+                .wait(BACK_WITHIN)?;
+            let code = caught.wait_reply(BACK_WITHIN)?;
+            load.await_progress(run, &mark, BACK_WITHIN)?;
+            let replaced = |counts: &strait_tests::proxy::Counts| {
+                counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
+            };
+            wire.wait(&prefix, "a producer with a new epoch", BACK_WITHIN, replaced)?;
+            run.fault(
+                format!("{api}: {action:?}"),
+                format!("the node answered {code}; a producer got a new epoch afterwards"),
+            );
+        }
+    }
+    // What a restart reads is what was really committed.
+    load.process(0)?.kill()?;
+    load.restart(0)?;
+    load.settle(run)
+}
+
+fn cut_off(run: &mut Run, time: Duration) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    for _ in 0..2 {
+        let mark = load.mark()?;
+        cluster.proxies().iter().for_each(Proxy::isolate);
+        std::thread::sleep(time);
+        let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
+        let during = load.mark()?;
+        cluster.proxies().iter().for_each(Proxy::heal);
+        ensure!(held > 0, "the proxies held nothing");
+        run.fault(
+            format!("all processes cut off from all nodes for {} s", time.as_secs()),
+            format!(
+                "the proxies held {held} bytes; offsets went from {:?} to {:?}",
+                mark.committed, during.committed
+            ),
+        );
+        load.await_progress(run, &during.from_now(), BACK_WITHIN)?;
+        if time > BACK_WITHIN {
+            break;
+        }
+    }
+    load.settle(run)
+}
+
+fn one_way(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    let ways: [(&str, fn(&Proxy, Flow)); 2] = [("replies", Proxy::replies), ("requests", Proxy::requests)];
+    for (way, hold) in ways {
+        cluster.proxies().iter().for_each(|proxy| hold(proxy, Flow::Hold));
+        // Longer than a request may take.
+        std::thread::sleep(Duration::from_secs(15));
+        let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
+        let mark = load.mark()?;
+        cluster.proxies().iter().for_each(Proxy::heal);
+        ensure!(held > 0, "the proxies held nothing");
+        run.fault(
+            format!("all {way} held for 15 s"),
+            format!("the proxies held {held} bytes"),
+        );
+        load.await_progress(run, &mark.from_now(), BACK_WITHIN)?;
+    }
+    load.settle(run)
+}
+
+fn slow_and_lossy(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    let slow = Flow::Lossy {
+        delay: Duration::from_millis(200),
+        chance: 0.05,
+        stall: Duration::from_millis(800),
+    };
+    for proxy in cluster.proxies() {
+        proxy.requests(slow);
+        proxy.replies(slow);
+    }
+    let until = Instant::now() + Duration::from_secs(40);
+    while Instant::now() < until {
+        let mark = load.mark()?;
+        load.await_progress(run, &mark, BACK_WITHIN)?;
+    }
+    let stalls: u64 = cluster.proxies().iter().map(Proxy::stalls).sum();
+    cluster.proxies().iter().for_each(Proxy::heal);
+    ensure!(stalls > 0, "nothing was lost");
+    run.fault(
+        "200 ms each way, 5 % of all chunks lost, for 40 s",
+        format!("{stalls} chunks came late"),
+    );
+    load.settle(run)
+}
