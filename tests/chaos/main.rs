@@ -7,13 +7,14 @@ mod clients;
 mod late;
 mod network;
 mod nodes;
+mod storage;
 
 use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rand::Rng as _;
 use rand::SeedableRng as _;
@@ -28,6 +29,7 @@ fn scenarios() -> Vec<Scenario> {
         late::SCENARIOS,
         network::SCENARIOS,
         nodes::SCENARIOS,
+        storage::SCENARIOS,
     ]
     .concat()
 }
@@ -47,8 +49,8 @@ fn run() -> Result<ExitCode> {
     arguments.test_threads = Some(1);
     let mut seed =
         setting("STRAIT_CHAOS_SEED")?.unwrap_or_else(|| SmallRng::from_os_rng().random_range(1..1_000_000));
-    let minutes = setting("STRAIT_CHAOS_MINUTES")?.unwrap_or(0);
-    let until = Instant::now() + Duration::from_secs(minutes * 60);
+    let minutes = setting("STRAIT_CHAOS_MINUTES")?;
+    let until = Instant::now() + Duration::from_secs(minutes.unwrap_or(0) * 60);
     let session = Arc::new(Session::default());
     let mut failed = false;
     loop {
@@ -61,6 +63,11 @@ fn run() -> Result<ExitCode> {
     let outcomes = session.outcomes();
     if !outcomes.is_empty() {
         say(&table::render(&outcomes));
+    } else if minutes.is_some() && !arguments.list {
+        bail!(
+            "no scenario has {:?} in its name",
+            arguments.filter.unwrap_or_default()
+        );
     }
     Ok(if failed {
         ExitCode::FAILURE

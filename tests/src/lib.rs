@@ -20,5 +20,6 @@ pub mod orders;
 pub mod produce;
 pub mod proxy;
 pub mod strait;
+pub mod tmpfs;
 pub mod verifier;
 pub mod wait;

@@ -180,7 +180,7 @@ impl Strait {
 impl Drop for Strait {
     #[allow(clippy::print_stdout, reason = "libtest shows it only if the test fails")]
     fn drop(&mut self) {
-        if self.exit.is_none() && self.kill().is_err() {
+        if self.is_running().unwrap_or(true) && self.kill().is_err() {
             println!("could not kill process {}", self.pid());
         }
         println!("{}", self.log_end());

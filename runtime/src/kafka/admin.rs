@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, NewTopic as RdNewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, ConfigResource, NewTopic as RdNewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
@@ -141,11 +141,8 @@ impl Admin {
         let mut limits = BTreeMap::new();
         for (name, resource) in once.iter().zip(answer) {
             let resource = resource.map_err(|code| of_error_code(code, name))?;
-            let entry = resource.get("max.message.bytes").and_then(|e| e.value.as_deref());
-            let limit = entry
-                .and_then(|value| value.parse().ok())
-                .unwrap_or(MAX_MESSAGE_BYTES_DEFAULT);
-            limits.insert(*name, limit);
+            let limit = setting(&resource, name, "max.message.bytes")?;
+            limits.insert(*name, limit.parse().unwrap_or(MAX_MESSAGE_BYTES_DEFAULT));
         }
         Ok(names
             .iter()
@@ -153,21 +150,17 @@ impl Admin {
             .collect())
     }
 
-    /// The value of one topic setting; `None` if the topic has none.
-    pub fn topic_setting(
-        &self,
-        topic: &str,
-        key: &str,
-        timeout: Duration,
-    ) -> Result<Option<String>, KafkaError> {
+    /// The value of one topic setting.
+    pub fn topic_setting(&self, topic: &str, key: &str, timeout: Duration) -> Result<String, KafkaError> {
         let options = AdminOptions::new().request_timeout(Some(timeout));
         let asked = [ResourceSpecifier::Topic(topic)];
         let answer = block_on(self.client.describe_configs(&asked, &options)).map_err(|e| of_crate(&e))?;
-        let Some(resource) = answer.into_iter().next() else {
-            return Ok(None);
-        };
+        let resource = answer
+            .into_iter()
+            .next()
+            .ok_or_else(|| of_code(codes::LOCAL_FAIL, "the answer is empty"))?;
         let resource = resource.map_err(|code| of_error_code(code, topic))?;
-        Ok(resource.get(key).and_then(|entry| entry.value.clone()))
+        setting(&resource, topic, key)
     }
 
     /// True if it was created, false if it was there already.
@@ -249,6 +242,16 @@ pub(super) fn committed(
     Ok(partitions.iter().cloned().zip(offsets).collect())
 }
 
+/// Every topic has every setting, be it by default. But a node that has not heard of a new topic
+/// yet answers with none at all, so that nothing may be concluded from it.
+fn setting(resource: &ConfigResource, topic: &str, key: &str) -> Result<String, KafkaError> {
+    let value = resource.get(key).and_then(|entry| entry.value.clone());
+    value.ok_or_else(|| {
+        let message = format!("the node that was asked does not know {key} of {topic} yet");
+        KafkaError::own("SETTINGS_UNKNOWN", &message, true)
+    })
+}
+
 /// Sends the crate's log lines where all others go.
 struct Logging;
 
@@ -294,5 +297,22 @@ fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::admin::OwnedResourceSpecifier;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_does_not_know_the_topic_yet_is_asked_again() {
+        let resource = ConfigResource {
+            specifier: OwnedResourceSpecifier::Topic("new".to_owned()),
+            entries: Vec::new(),
+        };
+        let error = setting(&resource, "new", "cleanup.policy").unwrap_err();
+        assert!(error.retriable && !error.fatal, "{error}");
     }
 }

@@ -215,12 +215,9 @@ fn control_topic(
     match described {
         Some(Ok(topic)) => {
             let policy = admin.topic_setting(&name, "cleanup.policy", ANSWER)?;
-            if policy.as_deref() != Some("compact") {
+            if policy != "compact" {
                 misfits.push(control_misfit(
-                    format!(
-                        "the internal topic {name} has cleanup.policy={}",
-                        policy.unwrap_or_default()
-                    ),
+                    format!("the internal topic {name} has cleanup.policy={policy}"),
                     "set it to compact: a mark that expires would look like a partition that never was"
                         .to_owned(),
                 ));
