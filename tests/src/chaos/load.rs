@@ -215,23 +215,37 @@ impl Load {
     pub fn settle(mut self, run: &mut Run) -> Result<()> {
         let trouble = self.finish();
         let judged = self.judge(run);
-        match judged {
-            Err(error) if error.downcast_ref::<Violation>().is_some() => Err(error),
-            judged => trouble.and(judged),
+        match (trouble, judged) {
+            (Err(trouble), Err(error)) if error.downcast_ref::<Violation>().is_some() => {
+                Err(error.context(format!("and before that: {trouble:#}")))
+            }
+            (Ok(()), judged) => judged,
+            (trouble, _) => trouble,
         }
     }
 
+    /// What is left undecided would look like a loss to the judge: so whatever goes wrong
+    /// before, its end is waited for.
     fn finish(&mut self) -> Result<()> {
-        self.stop_input()?;
-        self.wait_worked_off()?;
+        let worked_off = self.stop_input().and_then(|()| self.wait_worked_off());
+        let drained = self.drain();
+        let stable = oracle::wait_stable(&self.fixture);
+        worked_off.and(drained).and(stable)?;
+        self.fixture.committed_to_end(&self.fixture.topic("in"))
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        let mut drained = Ok(());
         for process in &mut self.processes {
             if process.is_running()? {
                 let code = process.terminate(DRAIN_LIMIT)?;
-                ensure!(code == 0, "SIGTERM ended a process with {code}");
+                drained = drained.and_then(|()| {
+                    ensure!(code == 0, "SIGTERM ended a process with {code}");
+                    Ok(())
+                });
             }
         }
-        self.fixture.committed_to_end(&self.fixture.topic("in"))?;
-        oracle::wait_stable(&self.fixture)
+        drained
     }
 
     /// Waits until the group has committed the end of every partition.
