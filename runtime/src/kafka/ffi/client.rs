@@ -2,6 +2,11 @@
 //!
 //! Freeing a client can hang (librdkafka 4514, 4674), so it always happens on a
 //! thread of its own: the caller waits for a bounded time and then leaves it behind.
+//!
+//! A transactional producer must have nothing in flight by then. librdkafka frees what it
+//! knows of the transaction while its broker threads still run, and one that learns
+//! just then that the producer is fenced frees the same text once more, which ends the
+//! process (`rd_kafka_txns_term` against `rd_kafka_txn_set_fatal_error`, seen with 2.12.1).
 
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, mpsc};
@@ -25,6 +30,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Client {
     raw: NonNull<rd::rd_kafka_t>,
+    kind: Kind,
     hooks: Arc<Hooks>,
     freed: bool,
 }
@@ -42,13 +48,13 @@ unsafe impl Send for Raw {}
 impl Client {
     pub fn new(kind: Kind, conf: Conf) -> Result<Self, KafkaError> {
         let (conf, hooks) = conf.into_parts();
-        let kind = match kind {
+        let raw_kind = match kind {
             Kind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
             Kind::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
         };
         let mut why = [0_u8; 512];
         // SAFETY: the configuration is owned and given up; the buffer has its length.
-        let raw = unsafe { rd::rd_kafka_new(kind, conf.as_ptr(), why.as_mut_ptr().cast(), why.len()) };
+        let raw = unsafe { rd::rd_kafka_new(raw_kind, conf.as_ptr(), why.as_mut_ptr().cast(), why.len()) };
         let Some(raw) = NonNull::new(raw) else {
             // SAFETY: on failure the configuration stays ours.
             unsafe { rd::rd_kafka_conf_destroy(conf.as_ptr()) };
@@ -56,6 +62,7 @@ impl Client {
         };
         Ok(Self {
             raw,
+            kind,
             hooks,
             freed: false,
         })
@@ -120,11 +127,18 @@ impl Client {
         if std::mem::replace(&mut self.freed, true) {
             return waiter;
         }
-        let (raw, hooks) = (Raw(self.raw), Arc::clone(&self.hooks));
+        let (raw, kind, hooks) = (Raw(self.raw), self.kind, Arc::clone(&self.hooks));
         let spawned = std::thread::Builder::new()
             .name("kafka-free".to_owned())
             .spawn(move || {
                 let Raw(raw) = { raw };
+                if kind == Kind::Producer {
+                    let all = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT;
+                    // SAFETY: live client. It comes back once every broker thread has let go of
+                    // its requests, so none of them is answered during what follows. It fails
+                    // for consumers only.
+                    unsafe { rd::rd_kafka_purge(raw.as_ptr(), all) };
+                }
                 // SAFETY: the last use of the handle: `freed` is set. The flag keeps it
                 // from calling back; the hooks live until it has returned.
                 unsafe { rd::rd_kafka_destroy_flags(raw.as_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) };
