@@ -18,6 +18,9 @@ pub mod error;
 pub mod list;
 pub mod logs;
 pub mod message;
+#[cfg(test)]
+#[cfg(feature = "slow-tests")]
+pub mod mock;
 pub mod produce;
 
 /// librdkafka's version, as it names itself.

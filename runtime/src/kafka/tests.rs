@@ -4,5 +4,6 @@
 
 mod consume;
 mod errors;
+mod hangs;
 mod real;
 pub(crate) mod support;

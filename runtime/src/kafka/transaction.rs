@@ -11,9 +11,12 @@
 //! | none of these | `Fatal` | as above |
 //!
 //! Init, commit and abort go on in the background when they time out, and only the
-//! same call may follow; so they are made in slices. Sending offsets may never come
-//! back (librdkafka 5456, 5511), so it is made on a thread of its own, which is left
-//! behind with the whole producer if need be.
+//! same call may follow; so they are made in slices. Sending offsets may not come back
+//! (librdkafka 5456, 5511): while it looks for the group's coordinator, a node that
+//! leaves the cluster can take the search with it, and neither the call's own timeout nor
+//! the coordinator's return ends it. So it is made on a thread of its own, which is left
+//! behind with the whole producer when it has taken longer than any healthy call does. It
+//! comes back, fenced, with the next change of a connection: brokers close idle ones.
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -36,6 +39,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
 /// an acknowledgement, which proves that the coordinator knows the transaction.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
+/// Sending offsets is given up after this, whatever the transaction's deadline: a new producer
+/// asks anew where the coordinator is, and the lane serves its group meanwhile.
+const SEND_OFFSETS_MAX: Duration = Duration::from_secs(5);
 /// What the answer of the offsets' thread may take beyond its deadline.
 const ANSWER: Duration = Duration::from_millis(250);
 
@@ -337,6 +343,7 @@ impl OffsetsThread {
         deadline: Instant,
     ) -> Result<Result<(), TransactionError>, KafkaError> {
         let offsets = List::of_positions(positions)?;
+        let deadline = deadline.min(Instant::now() + SEND_OFFSETS_MAX);
         let job = Job {
             offsets,
             member: Arc::clone(&member.0),
