@@ -42,6 +42,9 @@ const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
 /// Sending offsets is given up after this, whatever the transaction's deadline: a new producer
 /// asks anew where the coordinator is, and the lane serves its group meanwhile.
 const SEND_OFFSETS_MAX: Duration = Duration::from_secs(5);
+/// The library looks at that time only between two tries, half a second apart; what it says by
+/// itself spares the producer.
+const SEND_OFFSETS_OVER: Duration = Duration::from_secs(1);
 /// What the answer of the offsets' thread may take beyond its deadline.
 const ANSWER: Duration = Duration::from_millis(250);
 
@@ -343,11 +346,11 @@ impl OffsetsThread {
         deadline: Instant,
     ) -> Result<Result<(), TransactionError>, KafkaError> {
         let offsets = List::of_positions(positions)?;
-        let deadline = deadline.min(Instant::now() + SEND_OFFSETS_MAX);
+        let given_up = Instant::now() + SEND_OFFSETS_MAX;
         let job = Job {
             offsets,
             member: Arc::clone(&member.0),
-            deadline,
+            deadline: deadline.min(given_up),
         };
         let lost = || {
             of_code(
@@ -356,7 +359,8 @@ impl OffsetsThread {
             )
         };
         self.jobs.send(job).map_err(|_| lost())?;
-        let wait = deadline.saturating_duration_since(Instant::now()) + ANSWER;
+        let until = deadline.min(given_up + SEND_OFFSETS_OVER);
+        let wait = until.saturating_duration_since(Instant::now()) + ANSWER;
         self.answers.recv_timeout(wait).map_err(|_| lost())
     }
 }
