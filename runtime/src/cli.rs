@@ -7,6 +7,7 @@ pub mod check;
 pub mod dev;
 pub mod run;
 pub mod schema;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Verb {
     Build(build::Args),
     /// Validate pipelines
     Check(check::Args),
+    /// Prove that the outputs hold each input exactly once, or list what does not
+    Verify(verify::Args),
     /// Print the JSON Schema of the pipeline file
     Schema(schema::Args),
 }
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Verb::Dev(args) => dev::run(&args),
         Verb::Build(args) => build::run(&args),
         Verb::Check(args) => run_check(&args),
+        Verb::Verify(args) => verify::run(&args),
         Verb::Schema(args) => schema::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -13,6 +13,7 @@ pub mod admin;
 pub mod codes;
 pub mod consumer;
 pub mod control_topic;
+pub mod ends;
 mod ffi;
 mod guard;
 pub mod plain;

@@ -17,3 +17,4 @@ pub mod pipeline;
 pub mod plan;
 pub mod stage;
 pub mod telemetry;
+pub mod verify;

@@ -5,7 +5,7 @@
 //! starts the lanes, each in a thread of its own, and starts one again that ended for a
 //! reason that a fresh start mends. A pipeline that fails stops alone.
 
-mod cluster;
+pub(crate) mod cluster;
 pub mod identity;
 mod lanes;
 pub mod modules;

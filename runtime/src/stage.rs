@@ -28,7 +28,7 @@ mod visit;
 mod wasm;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 

@@ -18,7 +18,7 @@ use strait_tests::wait;
 
 use strait_tests::orders::{Fate, MINIMUM, order};
 
-const PARTITIONS: i32 = 6;
+pub const PARTITIONS: i32 = 6;
 const LANES: usize = 2;
 const RECORDS_PER_SECOND: u32 = 400;
 const KILLS: usize = 10;
@@ -138,7 +138,7 @@ fn kill_and_restart(name: &str, build: Build, kills: usize) -> Result<Aftermath>
     })
 }
 
-fn orders(name: &str) -> Result<Fixture> {
+pub fn orders(name: &str) -> Result<Fixture> {
     let mut fixture = Fixture::new(name, PARTITIONS, "orders")?;
     fixture.create_topic("audit", PARTITIONS)?;
     fixture.dead_letter()?;
@@ -151,7 +151,7 @@ fn orders(name: &str) -> Result<Fixture> {
 
 /// Kills it while a transaction of its is open. False if the broker had decided the
 /// transaction by the time that it was dead.
-fn kill_in_transaction(fixture: &Fixture, strait: &mut Strait) -> Result<bool> {
+pub fn kill_in_transaction(fixture: &Fixture, strait: &mut Strait) -> Result<bool> {
     let prefix = format!("{}.", fixture.name());
     let open = || -> Result<bool> {
         Ok(fixture

@@ -8,3 +8,4 @@ mod identity;
 mod operate;
 mod records;
 mod starts;
+mod verify;

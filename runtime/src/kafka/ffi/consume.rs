@@ -191,6 +191,12 @@ impl ConsumerClient {
         check(unsafe { rd::rd_kafka_committed(self.client.raw(), list.raw(), timeout_ms(timeout)) })
     }
 
+    /// Replaces the times in the list by the first offsets that are not older.
+    pub fn offsets_for_times(&self, list: &List, timeout: Duration) -> Result<(), KafkaError> {
+        // SAFETY: live consumer; the list is ours and is written to during the call only.
+        check(unsafe { rd::rd_kafka_offsets_for_times(self.client.raw(), list.raw(), timeout_ms(timeout)) })
+    }
+
     /// Fills the list with what was last handed over, plus one.
     pub fn position(&self, list: &List) -> Result<(), KafkaError> {
         // SAFETY: live consumer; the list is ours.

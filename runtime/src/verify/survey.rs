@@ -1,0 +1,276 @@
+//! What the cluster says before anything is read, in the one order that proves something:
+//! first what the group has committed, then where the outputs end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::kafka::admin::{Admin, GroupOffsets};
+use crate::kafka::ends::LogEnds;
+use crate::kafka::{KafkaError, TopicPartition, codes, control_topic};
+use crate::lane::outgoing::Capacity;
+use crate::lane::starts::{PartitionMark, partition_key};
+use crate::pipeline::cluster::input_topics;
+use crate::plan::{Pipeline, Then};
+
+use super::account::{InputFacts, Output, OutputTopic};
+use super::range::Asked;
+use super::source::Use;
+use super::{GIVE_UP, Trouble};
+
+/// One question to the cluster.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The same to the leader of a partition, which may be another one by then.
+const LEADER: Duration = Duration::from_secs(3);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What the proof starts from.
+pub struct Survey {
+    pub cluster_id: Arc<str>,
+    pub inputs: Vec<InputFacts>,
+    /// The topics that outputs and dead letters go to, each once.
+    pub topics: Vec<OutputTopic>,
+    /// What each of them is for.
+    pub uses: Vec<Use>,
+    pub outputs: Vec<Output>,
+    /// By index of an output in the pipeline, then the dead letters.
+    pub topic_of: Vec<u16>,
+    pub capacities: Vec<Capacity>,
+}
+
+/// Asks again what may be answered later, until it has taken too long.
+pub fn insist<T>(doing: &str, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, Trouble> {
+    let until = Instant::now() + GIVE_UP;
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if (error.retriable || codes::is_transient(error.code)) && Instant::now() < until => {
+                std::thread::sleep(AGAIN);
+            }
+            Err(error) => {
+                return Err(Trouble::Kafka {
+                    doing: doing.to_owned(),
+                    error,
+                });
+            }
+        }
+    }
+}
+
+/// Stable offsets of the group, in the order of `ids`.
+pub fn committed(group: &GroupOffsets, ids: &[TopicPartition]) -> Result<Vec<Option<i64>>, Trouble> {
+    let offsets = insist("read the committed offsets of the group", || {
+        group.committed(ids, ANSWER)
+    })?;
+    Ok(offsets.into_iter().map(|(_, offset)| offset).collect())
+}
+
+struct InputPartition {
+    id: TopicPartition,
+    topic_id: Arc<str>,
+    is_compacted: bool,
+}
+
+/// Asks all that the proof must know. Whoever looks at the group's offsets again does it with
+/// what comes beside it.
+pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Trouble> {
+    let client_id = format!("{}.verify", plan.name);
+    let opening = |error| Trouble::Kafka {
+        doing: "create a client".to_owned(),
+        error,
+    };
+    let admin = Admin::open(&plan.cluster, &client_id).map_err(opening)?;
+    let mut ends = LogEnds::open(&plan.cluster, &client_id).map_err(opening)?;
+    let group = admin.group(plan.name.as_str()).map_err(opening)?;
+    let cluster_id = insist("reach the cluster", || admin.cluster_id(ANSWER))?;
+    let partitions = input_partitions(&admin, plan)?;
+    let ids: Vec<TopicPartition> = partitions.iter().map(|partition| partition.id.clone()).collect();
+    if let Some(unknown) = asked.partitions().find(|partition| !ids.contains(partition)) {
+        return Err(Trouble::Usage(format!(
+            "{}:{} is no partition of the input; name one of {}",
+            unknown.topic,
+            unknown.partition,
+            input_topics(plan, &admin).unwrap_or_default().join(", ")
+        )));
+    }
+    let (from, to) = asked.times();
+    let from = at_time(&mut ends, &ids, from)?;
+    let to = at_time(&mut ends, &ids, to)?;
+    let outputs = OutputTopics::ask(&admin, plan)?;
+    let marks = marks(plan, &client_id)?;
+    // What must be there is decided here: from now on only the outputs may move.
+    let committed = committed(&group, &ids)?;
+    if committed.iter().all(Option::is_none) {
+        return Err(Trouble::NothingCommitted {
+            group: plan.name.to_string(),
+        });
+    }
+    let slots = outputs.partitions(&mut ends)?;
+    let mut inputs = Vec::with_capacity(partitions.len());
+    for (index, partition) in partitions.into_iter().enumerate() {
+        let bounds = insist("ask for the bounds of the input", || {
+            ends.bounds(&partition.id, LEADER)
+        })?;
+        let began = mark(&marks, &partition).unwrap_or(0);
+        let of = |offsets: &[Option<i64>]| offsets.get(index).copied().flatten();
+        inputs.push(InputFacts {
+            asked: asked.of(&partition.id, (of(&from), of(&to))),
+            began,
+            committed: of(&committed).unwrap_or(began),
+            log_start: bounds.start,
+            id: partition.id,
+            topic_id: partition.topic_id,
+            is_compacted: partition.is_compacted,
+        });
+    }
+    let survey = Survey {
+        cluster_id: cluster_id.into(),
+        inputs,
+        uses: outputs.uses,
+        topics: outputs.topics,
+        topic_of: outputs.topic_of,
+        capacities: outputs.capacities,
+        outputs: slots,
+    };
+    Ok((survey, group))
+}
+
+fn input_partitions(admin: &Admin, plan: &Pipeline) -> Result<Vec<InputPartition>, Trouble> {
+    let names = insist("list the topics", || input_topics(plan, admin))?;
+    let mut partitions = Vec::new();
+    for name in &names {
+        let (id, count) = describe(admin, name)?;
+        let is_compacted = is_compacted(admin, name)?;
+        partitions.extend((0..count).map(|partition| InputPartition {
+            id: TopicPartition {
+                topic: name.as_str().into(),
+                partition,
+            },
+            topic_id: Arc::clone(&id),
+            is_compacted,
+        }));
+    }
+    Ok(partitions)
+}
+
+/// Id (its name where brokers know no ids) and number of partitions.
+fn describe(admin: &Admin, name: &str) -> Result<(Arc<str>, i32), Trouble> {
+    let topic = insist(&format!("describe {name}"), || {
+        let missing = || Err(KafkaError::own("NO_ANSWER", name, true));
+        admin.describe(&[name], ANSWER)?.pop().unwrap_or_else(missing)
+    })?;
+    let id = topic.id.unwrap_or_else(|| name.to_owned());
+    Ok((id.into(), topic.partitions))
+}
+
+fn is_compacted(admin: &Admin, name: &str) -> Result<bool, Trouble> {
+    let policy = insist(&format!("ask for the cleanup.policy of {name}"), || {
+        admin.topic_setting(name, "cleanup.policy", ANSWER)
+    })?;
+    Ok(policy.is_some_and(|policy| policy.contains("compact")))
+}
+
+/// A time that is later than all records stands at the end of everything.
+fn at_time(
+    ends: &mut LogEnds,
+    ids: &[TopicPartition],
+    time: Option<i64>,
+) -> Result<Vec<Option<i64>>, Trouble> {
+    let Some(time) = time else {
+        return Ok(Vec::new());
+    };
+    let offsets = insist("look up offsets by time", || ends.offsets_at(ids, time, LEADER))?;
+    Ok(offsets
+        .into_iter()
+        .map(|offset| Some(offset.unwrap_or(i64::MAX)))
+        .collect())
+}
+
+fn marks(plan: &Pipeline, client_id: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Trouble> {
+    let topic = plan.name.control_topic();
+    insist("read the control topic", || {
+        match control_topic::read(&plan.cluster, client_id, &topic, ANSWER) {
+            Err(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => Ok(BTreeMap::new()),
+            other => other,
+        }
+    })
+}
+
+/// Where the group began on this partition, if its first transaction left word.
+fn mark(marks: &BTreeMap<Vec<u8>, Vec<u8>>, partition: &InputPartition) -> Option<i64> {
+    let key = partition_key(&partition.topic_id, partition.id.partition);
+    let mark: PartitionMark = serde_json::from_slice(marks.get(key.as_bytes())?).ok()?;
+    Some(mark.offset)
+}
+
+#[derive(Default)]
+struct OutputTopics {
+    topics: Vec<OutputTopic>,
+    counts: Vec<i32>,
+    uses: Vec<Use>,
+    topic_of: Vec<u16>,
+    capacities: Vec<Capacity>,
+}
+
+impl OutputTopics {
+    fn ask(admin: &Admin, plan: &Pipeline) -> Result<Self, Trouble> {
+        let mut all = Self::default();
+        for output in &plan.outputs {
+            all.add(admin, &output.topic, |topic| topic.outputs = true)?;
+        }
+        if let Then::DeadLetter { topic, style } = &plan.on_error.then {
+            all.add(admin, topic, |topic| topic.letters = Some(*style))?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, admin: &Admin, name: &str, used: impl FnOnce(&mut Use)) -> Result<(), Trouble> {
+        let known = self.topics.iter().position(|topic| *topic.name == *name);
+        if known.is_none() {
+            let (_, count) = describe(admin, name)?;
+            self.topics.push(OutputTopic {
+                name: name.into(),
+                is_compacted: is_compacted(admin, name)?,
+            });
+            self.counts.push(count);
+            self.uses.push(Use {
+                outputs: false,
+                letters: None,
+            });
+        }
+        let index = known.unwrap_or(self.topics.len() - 1);
+        if let Some(of) = self.uses.get_mut(index) {
+            used(of);
+        }
+        let limits = insist(&format!("ask for the max.message.bytes of {name}"), || {
+            admin.max_message_bytes(&[name], ANSWER)
+        })?;
+        let count = self.counts.get(index).copied().unwrap_or(0);
+        let limit = limits.first().copied().unwrap_or(usize::MAX);
+        self.capacities.push(Capacity::new(limit, count));
+        self.topic_of.push(u16::try_from(index).unwrap_or(u16::MAX));
+        Ok(())
+    }
+
+    fn partitions(&self, ends: &mut LogEnds) -> Result<Vec<Output>, Trouble> {
+        let mut outputs = Vec::new();
+        for ((topic, count), index) in self.topics.iter().zip(&self.counts).zip(0..) {
+            for partition in 0..*count {
+                let id = TopicPartition {
+                    topic: Arc::clone(&topic.name),
+                    partition,
+                };
+                let doing = format!("ask for the ends of {id}");
+                let bounds = insist(&doing, || ends.bounds(&id, LEADER))?;
+                outputs.push(Output {
+                    topic: index,
+                    partition,
+                    log_start: bounds.start,
+                    end: bounds.end,
+                });
+            }
+        }
+        Ok(outputs)
+    }
+}
