@@ -3,11 +3,17 @@
 //! By itself it runs the short selection, with the other tests; `cargo xtask chaos` runs
 //! all. Scenarios run one after the other, each with the cluster to itself.
 
+mod access;
+mod bounces;
 mod clients;
+mod clocks;
+mod group;
 mod late;
 mod network;
 mod nodes;
+mod records;
 mod storage;
+mod topics;
 
 use std::env;
 use std::process::ExitCode;
@@ -30,6 +36,12 @@ fn scenarios() -> Vec<Scenario> {
         network::SCENARIOS,
         nodes::SCENARIOS,
         storage::SCENARIOS,
+        group::SCENARIOS,
+        topics::SCENARIOS,
+        access::SCENARIOS,
+        records::SCENARIOS,
+        bounces::SCENARIOS,
+        clocks::SCENARIOS,
     ]
     .concat()
 }

@@ -7,6 +7,7 @@
 //! Most tests share one small cluster. It stands in a static, which is never dropped,
 //! and ends by itself when the process is gone.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -149,6 +150,21 @@ impl Cluster {
     /// The nodes, to kill, stop, pause and start them.
     pub fn broker(&self) -> MutexGuard<'_, Broker> {
         self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lines in the logs of the nodes that hold all of these words.
+    pub fn logged(&self, words: &[&str]) -> Result<Vec<String>> {
+        let broker = self.broker();
+        let mut lines = Vec::new();
+        for node in 0..broker.nodes() {
+            let log = fs::read(broker.log_path(node)?)?;
+            let log = String::from_utf8_lossy(&log);
+            let matching = log
+                .lines()
+                .filter(|line| words.iter().all(|word| line.contains(word)));
+            lines.extend(matching.map(str::to_owned));
+        }
+        Ok(lines)
     }
 
     /// Undoes every fault: everything passes, all nodes run, all replicas are in sync.

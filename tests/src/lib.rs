@@ -20,6 +20,7 @@ pub mod orders;
 pub mod produce;
 pub mod proxy;
 pub mod strait;
+pub mod stream;
 pub mod tmpfs;
 pub mod verifier;
 pub mod wait;

@@ -1,6 +1,6 @@
 //! The judgement on a run: what stands in the topics against what must stand there.
 //!
-//! For orders (see [`orders`](crate::orders)) with `provenance: headers`:
+//! For a stream (see [`stream`](crate::stream)) with `provenance: headers`:
 //! - each input below the committed offset has exactly its outputs, once; there is
 //!   nothing else; the outputs of one input partition are in order;
 //! - a `read_committed` consumer that read while records were written agrees with one
@@ -16,17 +16,67 @@ use anyhow::{Result, ensure};
 
 use crate::fixture::Fixture;
 use crate::ledger::{Account, Expected};
-use crate::orders::Fate;
+use crate::stream::{Due, Stream};
 use crate::verifier::Row;
 use crate::wait;
-
-/// Outputs of a pipeline of orders, without and with dead letters.
-pub const TOPICS: [&str; 3] = ["out", "audit", "dlq"];
 
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// How long the last markers may take.
 const STABLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// What must stand where, and from which records on.
+pub struct Book {
+    pub topics: Vec<&'static str>,
+    pub fate: Box<dyn Fn(&Row) -> Vec<Due>>,
+    /// Decided records that the input topic has lost since.
+    pub gone: Vec<Row>,
+    /// Of these topics only what comes of records from these offsets on, by input partition,
+    /// is looked for: what stood there before was deleted.
+    pub since: BTreeMap<&'static str, BTreeMap<i32, i64>>,
+    /// Outputs of the input topics with these ids are not looked at.
+    pub foreign_inputs: Vec<String>,
+}
+
+impl Book {
+    pub fn of(stream: &Stream) -> Self {
+        Self {
+            topics: stream.topics.to_vec(),
+            fate: Box::new(stream.fate),
+            gone: Vec::new(),
+            since: BTreeMap::new(),
+            foreign_inputs: Vec::new(),
+        }
+    }
+
+    fn expected(&self, decided: &[&Row], topic: &str, topic_id: &str, pipeline: &str) -> Vec<Expected> {
+        let since = self.since.get(topic);
+        let counts = |row: &&&Row| {
+            let from = since.and_then(|since| since.get(&row.partition));
+            from.is_none_or(|from| row.offset >= *from)
+        };
+        let of = |row: &&Row| -> Vec<Expected> {
+            let expected = |due: Due| match due {
+                Due::Output {
+                    topic: other,
+                    part,
+                    parts,
+                } if other == topic => Some(Expected::by_source(row, topic_id, part, parts, pipeline)),
+                Due::Letter if topic == "dlq" => Some(Expected::by_letter(row, topic_id)),
+                _ => None,
+            };
+            (self.fate)(row).into_iter().filter_map(expected).collect()
+        };
+        decided.iter().filter(counts).flat_map(of).collect()
+    }
+
+    fn is_foreign(&self, row: &Row) -> bool {
+        let source = row
+            .header("strait-source")
+            .or_else(|| row.header("strait-error-topic-id"));
+        source.is_some_and(|source| self.foreign_inputs.iter().any(|id| source.contains(id.as_str())))
+    }
+}
 
 /// What was found.
 #[derive(Debug)]
@@ -51,7 +101,11 @@ impl Findings {
 }
 
 /// Reads everything back and compares it. `concurrent` is what a reader saw meanwhile, by topic.
-pub fn judge(fixture: &Fixture, concurrent: &BTreeMap<&'static str, Vec<Row>>) -> Result<Findings> {
+pub fn judge(
+    fixture: &Fixture,
+    book: &Book,
+    concurrent: &BTreeMap<&'static str, Vec<Row>>,
+) -> Result<Findings> {
     let topic = fixture.topic("in");
     let committed = fixture.verifier().committed(fixture.name())?;
     let input = fixture.read("in")?;
@@ -59,36 +113,27 @@ pub fn judge(fixture: &Fixture, concurrent: &BTreeMap<&'static str, Vec<Row>>) -
         let offset = committed.get(&(topic.clone(), row.partition));
         offset.is_some_and(|offset| row.offset < *offset)
     };
-    let decided: Vec<&Row> = input.iter().filter(is_decided).collect();
+    let decided: Vec<&Row> = book.gone.iter().chain(&input).filter(is_decided).collect();
     let id = fixture.verifier().topic_id(&topic)?;
     let mut findings = Findings {
         input: input.len(),
         accounts: Vec::new(),
         disagreements: Vec::new(),
     };
-    for topic in TOPICS {
+    for topic in &book.topics {
         let rows = fixture.read(topic)?;
-        let expected = expected(&decided, topic, &id, fixture.name());
-        let account = match topic {
-            "dlq" => Account::by_letter(&expected, &rows),
-            _ => Account::by_source(&expected, &rows),
-        };
-        findings.accounts.push((topic, account));
         if let Some(seen) = concurrent.get(topic) {
             findings.disagreements.extend(disagreement(topic, seen, &rows));
         }
+        let own: Vec<Row> = rows.into_iter().filter(|row| !book.is_foreign(row)).collect();
+        let expected = book.expected(&decided, topic, &id, fixture.name());
+        let account = match *topic {
+            "dlq" => Account::by_letter(&expected, &own),
+            _ => Account::by_source(&expected, &own),
+        };
+        findings.accounts.push((*topic, account));
     }
     Ok(findings)
-}
-
-fn expected(decided: &[&Row], topic: &str, topic_id: &str, pipeline: &str) -> Vec<Expected> {
-    let of = |row: &&Row| match (Fate::of(row), topic) {
-        (Fate::Accepted, "out") => Some(Expected::by_source(row, topic_id, 1, 2, pipeline)),
-        (Fate::Accepted, "audit") => Some(Expected::by_source(row, topic_id, 2, 2, pipeline)),
-        (Fate::Malformed, "dlq") => Some(Expected::by_letter(row, topic_id)),
-        _ => None,
-    };
-    decided.iter().filter_map(of).collect()
 }
 
 fn disagreement(topic: &str, concurrent: &[Row], last: &[Row]) -> Option<String> {
@@ -105,9 +150,9 @@ fn disagreement(topic: &str, concurrent: &[Row], last: &[Row]) -> Option<String>
 }
 
 /// Nothing is left undecided.
-pub fn wait_stable(fixture: &Fixture) -> Result<()> {
+pub fn wait_stable(fixture: &Fixture, topics: &[&str]) -> Result<()> {
     wait::until_true("stable ends", STABLE_WITHIN, || {
-        fixture.check_no_open_transaction(&TOPICS)?;
+        fixture.check_no_open_transaction(topics)?;
         for ends in fixture.verifier().ends(OFFSETS_TOPIC)? {
             ensure!(ends.last_stable == ends.high, "{OFFSETS_TOPIC}: {ends:?}");
         }

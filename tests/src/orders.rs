@@ -2,11 +2,32 @@
 //! from what stands in the input topic.
 
 use crate::produce::Message;
+use crate::stream::{Due, Stream};
 use crate::verifier::Row;
 use serde_json::{Value, json};
 
 /// Orders below it are filtered.
 pub const MINIMUM: i64 = 20;
+
+/// The usual load.
+pub const ORDERS: Stream = Stream {
+    guest: "orders",
+    make: order,
+    per_second: 400,
+    topics: &["out", "audit", "dlq"],
+    fate: |row| match Fate::of(row) {
+        Fate::Accepted => {
+            let part = |topic, part| Due::Output {
+                topic,
+                part,
+                parts: 2,
+            };
+            vec![part("out", 1), part("audit", 2)]
+        }
+        Fate::Filtered => Vec::new(),
+        Fate::Malformed => vec![Due::Letter],
+    },
+};
 
 /// Order `number` of the stream: most are fine, some too small, some not JSON.
 pub fn order(partition: i32, number: u64) -> Message {

@@ -23,6 +23,8 @@ pub struct Message {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// `None`: the time at which it is sent.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl Message {
@@ -88,6 +90,7 @@ impl Input {
         config.set("bootstrap.servers", bootstrap);
         config.set("enable.idempotence", "true");
         config.set("linger.ms", "5");
+        config.set("topic.metadata.refresh.interval.ms", "1000");
         config.set("message.max.bytes", "16777216");
         config
     }
@@ -110,6 +113,7 @@ impl Input {
         }
         let mut record: BaseRecord<'_, Vec<u8>, Vec<u8>> = BaseRecord::to(topic).headers(headers);
         record.partition = message.partition;
+        record.timestamp = message.timestamp_ms;
         record.key = message.key.as_ref();
         record.payload = message.value.as_ref();
         let started = Instant::now();
@@ -117,8 +121,10 @@ impl Input {
             let Err((error, refused)) = self.producer.send(record) else {
                 return Ok(());
             };
-            let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            ensure!(full && started.elapsed() < PATIENCE, "send to {topic}: {error}");
+            // A partition that was added a moment ago is found at the next look.
+            let soon = [RDKafkaErrorCode::QueueFull, RDKafkaErrorCode::UnknownPartition];
+            let soon = soon.map(KafkaError::MessageProduction).contains(&error);
+            ensure!(soon && started.elapsed() < PATIENCE, "send to {topic}: {error}");
             thread::sleep(Duration::from_millis(5));
             record = refused;
         }

@@ -232,6 +232,12 @@ impl Verifier {
         self.ask("members", &[group])?.iter().map(parse).collect()
     }
 
+    /// How the group shares out its partitions, such as `range`.
+    pub fn assignor(&self, group: &str) -> Result<String> {
+        let rows = self.ask("assignor", &[group])?;
+        Ok(field(rows.first().context("an assignor")?, 0)?.to_owned())
+    }
+
     pub fn transactions(&self, id_prefix: &str) -> Result<Vec<Transaction>> {
         let parse = |row: &Vec<String>| {
             Ok(Transaction {
@@ -243,6 +249,16 @@ impl Verifier {
             .iter()
             .map(parse)
             .collect()
+    }
+
+    /// How long the ongoing transactions of such ids are open, as their coordinators tell.
+    pub fn transaction_ages(&self, id_prefix: &str) -> Result<Vec<(String, Duration)>> {
+        let parse = |row: &Vec<String>| {
+            // The clocks of the node and of the judge are the same, but for a moment.
+            let age_ms = field(row, 1)?.parse::<i64>()?.max(0).unsigned_abs();
+            Ok((field(row, 0)?.to_owned(), Duration::from_millis(age_ms)))
+        };
+        self.ask("ages", &[id_prefix])?.iter().map(parse).collect()
     }
 
     /// The topic's UUID, as Kafka writes it.
@@ -321,6 +337,11 @@ impl Verifier {
     /// What the consumer of [`Verifier::follow`] has read, up to the end as it is now.
     pub fn followed(&self, topic: &str) -> Result<Vec<Row>> {
         rows(&self.ask("followed", &[topic])?)
+    }
+
+    /// Ends the consumer of [`Verifier::follow`], if there is one.
+    pub fn unfollow(&self, topic: &str) -> Result<()> {
+        self.ask("unfollow", &[topic]).map(drop)
     }
 
     /// How many transactions are open in the topic's log.

@@ -30,6 +30,7 @@ import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.TransactionState;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -109,13 +110,17 @@ public final class Verifier {
             var text = new StringBuilder();
             for (List<Object> row : rows) {
                 text.append(id).append("\trow\t");
-                text.append(row.stream().map(String::valueOf).collect(Collectors.joining("\t"))).append('\n');
+                text.append(joined(row)).append('\n');
             }
             write(text.append(id).append("\tok\n"));
         } catch (Throwable failure) {
             Throwable cause = failure instanceof ExecutionException ? failure.getCause() : failure;
             write(new StringBuilder(id + "\tfailed\t" + String.valueOf(cause).replaceAll("[\t\r\n]+", " ") + "\n"));
         }
+    }
+
+    private static String joined(List<Object> fields) {
+        return fields.stream().map(String::valueOf).collect(Collectors.joining("\t"));
     }
 
     private void write(CharSequence text) {
@@ -140,7 +145,9 @@ public final class Verifier {
             case "commit" -> commit(arguments.get(0), arguments.get(1), Long.parseLong(arguments.get(2)));
             case "forget" -> forget(arguments.get(0), arguments.get(1));
             case "members" -> members(arguments.get(0));
+            case "assignor" -> assignor(arguments.get(0));
             case "transactions" -> transactions(arguments.get(0));
+            case "ages" -> ages(arguments.get(0));
             case "open" -> open(arguments.get(0));
             case "id" -> topicId(arguments.get(0));
             case "delete" -> delete(arguments.get(0));
@@ -154,6 +161,7 @@ public final class Verifier {
             case "hijack" -> hijack(arguments.get(0));
             case "follow" -> follow(arguments.get(0));
             case "followed" -> followed(arguments.get(0));
+            case "unfollow" -> unfollow(arguments.get(0));
             default -> throw new IllegalArgumentException("no such command: " + command);
         };
     }
@@ -334,12 +342,29 @@ public final class Verifier {
         return rows;
     }
 
+    /** One row: how the group shares out its partitions. */
+    private List<List<Object>> assignor(String group) throws Exception {
+        return List.of(List.of(admin.describeConsumerGroups(List.of(group)).all().get().get(group).partitionAssignor()));
+    }
+
     /** Rows: transactional id, state, producer id; of the ids with the given prefix. */
     private List<List<Object>> transactions(String prefix) throws Exception {
         return admin.listTransactions().all().get().stream()
                 .filter(listing -> listing.transactionalId().startsWith(prefix))
                 .map(listing -> List.<Object>of(listing.transactionalId(), listing.state(), listing.producerId()))
                 .toList();
+    }
+
+    /** Rows: transactional id, milliseconds since it began; of the ongoing transactions of such ids. */
+    private List<List<Object>> ages(String prefix) throws Exception {
+        List<String> ids = admin.listTransactions().all().get().stream()
+                .filter(listing -> listing.transactionalId().startsWith(prefix))
+                .filter(listing -> listing.state() == TransactionState.ONGOING)
+                .map(listing -> listing.transactionalId()).toList();
+        List<List<Object>> rows = new ArrayList<>();
+        admin.describeTransactions(ids).all().get().forEach((id, transaction) -> transaction.transactionStartTimeMs()
+                .ifPresent(start -> rows.add(List.of(id, System.currentTimeMillis() - start))));
+        return rows;
     }
 
     /** Rows: partition, producer id; of the transactions that are open in a topic's log. */
@@ -444,13 +469,23 @@ public final class Verifier {
         return followers.remove(topic).finish(ends);
     }
 
+    /** Ends a follower, whatever it has read. */
+    private List<List<Object>> unfollow(String topic) throws Exception {
+        Follower follower = followers.remove(topic);
+        if (follower != null) {
+            follower.end();
+        }
+        return List.of();
+    }
+
     /** A read_committed consumer that reads while records are written. */
     private static final class Follower {
         private static final Duration LOOK_FOR_PARTITIONS = Duration.ofSeconds(1);
 
         private final Map<String, Object> settings;
         private final String topic;
-        private final List<List<Object>> rows = new ArrayList<>();
+        /** Joined, for a list of fields takes many times the memory. */
+        private final List<Object> rows = new ArrayList<>();
         private final Map<TopicPartition, Long> positions = new HashMap<>();
         private final Thread thread = new Thread(this::run, "follower");
         private volatile Throwable failure;
@@ -458,7 +493,8 @@ public final class Verifier {
 
         Follower(String bootstrap, String topic) {
             this.settings = Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed",
-                    "enable.auto.commit", "false", "auto.offset.reset", "earliest", "max.poll.records", "10000");
+                    "enable.auto.commit", "false", "auto.offset.reset", "earliest", "max.poll.records", "10000",
+                    "metadata.max.age.ms", "1000"); // partitions that are added are followed too
             this.topic = topic;
             thread.setDaemon(true);
             thread.start();
@@ -475,7 +511,7 @@ public final class Verifier {
                     }
                     var polled = consumer.poll(Duration.ofMillis(100));
                     synchronized (rows) {
-                        polled.forEach(record -> rows.add(row(record)));
+                        polled.forEach(record -> rows.add(joined(row(record))));
                         consumer.assignment().forEach(p -> positions.put(p, consumer.position(p)));
                     }
                 }
@@ -495,6 +531,11 @@ public final class Verifier {
             }
         }
 
+        void end() throws InterruptedException {
+            stop = true;
+            thread.join();
+        }
+
         List<List<Object>> finish(Map<TopicPartition, Long> ends) throws Exception {
             long deadline = System.nanoTime() + PATIENCE.toNanos();
             while (failure == null && System.nanoTime() < deadline) {
@@ -505,13 +546,12 @@ public final class Verifier {
                 }
                 Thread.sleep(20);
             }
-            stop = true;
-            thread.join();
+            end();
             if (failure != null) {
-                throw new IllegalStateException("the concurrent reader of " + topic + " failed", failure);
+                throw new IllegalStateException("the concurrent reader of " + topic + " failed: " + failure, failure);
             }
             synchronized (rows) {
-                return new ArrayList<>(rows);
+                return rows.stream().map(List::of).toList();
             }
         }
     }

@@ -63,6 +63,42 @@ pub fn ensure() -> Result<()> {
     rust_parts()
 }
 
+/// And what only the scenarios need: clocks that jump.
+#[expect(dead_code, reason = "the command that runs all scenarios calls it")]
+pub fn ensure_chaos() -> Result<()> {
+    ensure()?;
+    if has_faketime() {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() || !is_root() {
+        bail!(
+            "install libfaketime and start again, or the scenarios with clocks that jump are not run.
+  Debian, \
+             Ubuntu: sudo apt-get install {FAKETIME}"
+        );
+    }
+    step(&format!("installing {FAKETIME}: it makes clocks jump"));
+    shown(apt(&["update", "--quiet"]))?;
+    shown(apt(&[
+        "install",
+        "--quiet",
+        "--yes",
+        "--no-install-recommends",
+        FAKETIME,
+    ]))?;
+    ensure!(has_faketime(), "{FAKETIME} is not found after its installation");
+    Ok(())
+}
+
+const FAKETIME: &str = "libfaketime";
+
+/// A library, which no program stands for: where Debian puts it.
+fn has_faketime() -> bool {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten();
+    let library = |folder: std::path::PathBuf| folder.join("faketime").join("libfaketimeMT.so.1");
+    folders.flatten().any(|entry| library(entry.path()).is_file())
+}
+
 fn install(missing: &[&Need]) -> Result<()> {
     for need in missing {
         step(&format!("{} is missing; it {}", need.program, need.purpose));

@@ -154,7 +154,7 @@ pub fn server(jars: &Jars, folder: &Path, jit: Jit) -> Command {
 pub fn tool(jars: &Jars, class: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = jars.command();
     command
-        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m"])
+        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g"])
         .arg(class)
         .args(args);
     command

@@ -266,7 +266,12 @@ impl ClientContext for Logging {
 }
 
 fn of_crate(error: &RdError) -> KafkaError {
-    match error.rdkafka_error_code() {
+    let code = match error {
+        // Which the crate does not count among the errors with a code.
+        RdError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
         Some(code) => of_error_code(code, &error.to_string()),
         None => of_code(codes::LOCAL_FAIL, &error.to_string()),
     }
@@ -314,5 +319,12 @@ mod tests {
         };
         let error = setting(&resource, "new", "cleanup.policy").unwrap_err();
         assert!(error.retriable && !error.fatal, "{error}");
+    }
+
+    #[test]
+    fn a_question_without_an_answer_may_be_asked_again() {
+        assert!(of_crate(&RdError::AdminOp(RDKafkaErrorCode::OperationTimedOut)).retriable);
+        assert!(of_crate(&RdError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)).retriable);
+        assert!(!of_crate(&RdError::AdminOp(RDKafkaErrorCode::ClusterAuthorizationFailed)).retriable);
     }
 }

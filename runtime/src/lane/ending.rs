@@ -176,10 +176,15 @@ where
 
     /// Remembers which records the broker found too large: they are run again in transactions
     /// of their own, until the one that is too large stands alone. That one has failed. To be
-    /// called when the producer has told of all of them, which an abort waits for.
-    pub(super) fn note_refused_records(&mut self, open: Option<&Open>) -> Result<(), Interrupt> {
+    /// called when the producer has told of all of them, which an abort waits for. Gives why the
+    /// first record was refused, if one was.
+    pub(super) fn note_refused_records(
+        &mut self,
+        open: Option<&Open>,
+    ) -> Result<Option<KafkaError>, Interrupt> {
         self.collect_refused();
         let refused = std::mem::take(&mut self.refused);
+        let why = refused.first().map(|delivery| delivery.error.clone());
         let refused: BTreeSet<(u16, i64)> = refused
             .iter()
             .filter(|d| d.too_large)
@@ -205,7 +210,7 @@ where
             }
             self.suspects.suspect(&partition.id, low..high + 1, None);
         }
-        Ok(())
+        Ok(why)
     }
 
     fn send_offsets(&mut self, positions: &[Position], deadline: Instant) -> Result<(), Interrupt> {

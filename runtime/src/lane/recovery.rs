@@ -52,11 +52,15 @@ where
         let open = self.open.take();
         self.report.transaction_open(None);
         let aborted = matches!(error, TransactionError::Abortable(_)) && self.abort();
-        self.note_refused_records(open.as_ref())?;
+        // The call that failed may say no more than that something had failed before it.
+        let error = &match (error, self.note_refused_records(open.as_ref())?) {
+            (TransactionError::Abortable(_), Some(refusal)) => TransactionError::Abortable(refusal),
+            _ => error.clone(),
+        };
         if aborted {
             self.report.transaction(TransactionOutcome::Aborted);
             self.stages.reset();
-            self.rest();
+            self.rest(error);
             fault::pass(Point::AfterAbort);
             if !fault::has(Sabotage::NoRewind) {
                 self.rewind(None)?;
@@ -65,7 +69,7 @@ where
             self.report.producer_reload(reason(error));
             self.replace_fenced(error)?;
             self.stages.reset();
-            self.resync(open.as_ref(), in_commit)?;
+            self.resync(open.as_ref(), error, in_commit)?;
         }
         let next = if self.partitions.is_empty() {
             LaneState::Joining
@@ -95,12 +99,12 @@ where
     }
 
     /// After failures in a row, a pause before the next record.
-    fn rest(&mut self) {
+    fn rest(&mut self, error: &TransactionError) {
         let wait = self.backoff.fail();
         if self.backoff.failures() > 1 {
             self.resting_until = Some(Instant::now() + wait);
             self.report.degraded(Some(format!(
-                "{} transactions in a row did not commit",
+                "{} transactions in a row did not commit, the last one because: {error}",
                 self.backoff.failures()
             )));
         }
@@ -220,7 +224,12 @@ where
     }
 
     /// Asks what is committed, and judges the open transaction by it if its outcome is unknown.
-    fn resync(&mut self, open: Option<&Open>, in_commit: bool) -> Result<(), Interrupt> {
+    fn resync(
+        &mut self,
+        open: Option<&Open>,
+        error: &TransactionError,
+        in_commit: bool,
+    ) -> Result<(), Interrupt> {
         if in_commit && fault::has(Sabotage::GuessCommitted) {
             self.guess_committed();
             return Ok(());
@@ -251,7 +260,7 @@ where
             self.report.transaction(outcome);
         }
         if outcome == TransactionOutcome::Aborted {
-            self.rest();
+            self.rest(error);
         }
         self.rewind(Some(&committed))
     }

@@ -18,7 +18,7 @@ use super::report::Report;
 use super::testing::{Faults, Log, MemoryConsumer, MemoryDirectory, MemoryProducers, Rec, Script};
 use super::{Lane, Parts};
 use crate::health::Health;
-use crate::kafka::{Consumer, KafkaError, Producer, ProducerFactory, TransactionError};
+use crate::kafka::{Consumer, FailedDelivery, KafkaError, Producer, ProducerFactory, TransactionError};
 use crate::plan::*;
 use crate::stage::Stages;
 use crate::telemetry::failures::{FailureLog, Values};
@@ -325,6 +325,49 @@ fn a_vanished_offset_stops_the_pipeline() {
         panic!("it went on")
     };
     assert!(reason.contains("expired"), "{reason}");
+}
+
+#[test]
+fn a_lane_that_gets_nowhere_says_why() {
+    let log = Log::new(inputs(1, 10, |_| "pass"), Faults::default(), 7);
+    let mut lane = lane(plan(Then::Stop), &log);
+    let health = Health::new(Duration::from_mins(1));
+    let name = lane.plan.name.clone();
+    let failures = Arc::new(FailureLog::new(name.clone(), Values::Masked));
+    let metrics = Metrics::new("test").pipeline(&name);
+    let topics = lane.plan.produced_topics();
+    lane.report = Report::new(0, metrics, health.pipeline(&name, 1), failures, topics);
+    lane.replace_producer().unwrap();
+    while lane.open.is_none() {
+        lane.round().unwrap();
+    }
+    let denied = |fatal| {
+        let cause = KafkaError::own("TOPIC_AUTHORIZATION_FAILED", "out", false);
+        if fatal {
+            TransactionError::Fatal { fenced: false, cause }
+        } else {
+            TransactionError::Abortable(cause)
+        }
+    };
+    for fatal in [false, false, true] {
+        lane.recover(&denied(fatal), false).unwrap();
+    }
+    let reason = health.readiness().pipelines.remove(0).reason.unwrap();
+    assert!(
+        reason.contains("3 transactions") && reason.contains("TOPIC_AUTHORIZATION_FAILED"),
+        "{reason}"
+    );
+    // A call that fails because a record was refused does not know why.
+    lane.refused.push(FailedDelivery {
+        origin: u64::MAX,
+        too_large: false,
+        error: KafkaError::own("POLICY_VIOLATION", "out", false),
+    });
+    let unknowing = KafkaError::own("_STATE", "not in this state", false);
+    lane.recover(&TransactionError::Abortable(unknowing), false)
+        .unwrap();
+    let reason = health.readiness().pipelines.remove(0).reason.unwrap();
+    assert!(reason.contains("POLICY_VIOLATION"), "{reason}");
 }
 
 /// A lane inside a transaction, and its log, in which another member has gone on meanwhile.

@@ -1,5 +1,5 @@
-//! The load of a scenario: a pipeline of orders, input that keeps coming, and the
-//! processes that work it off.
+//! The load of a scenario: a pipeline, input that keeps coming, and the processes that
+//! work it off.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -14,16 +14,16 @@ use super::{Run, Violation};
 use crate::binary::{self, Build};
 use crate::cluster::Cluster;
 use crate::fixture::Fixture;
-use crate::oracle::{self, TOPICS};
-use crate::orders::{MINIMUM, order};
+use crate::oracle::{self, Book};
+use crate::orders::{MINIMUM, ORDERS};
 use crate::produce::Steady;
 use crate::proxy::Api;
 use crate::strait::Strait;
+use crate::stream::Stream;
 use crate::wait;
 
 pub const PARTITIONS: i32 = 6;
 const LANES: u64 = 2;
-const RECORDS_PER_SECOND: u32 = 400;
 
 /// How long all that came in may take to be worked off once no more comes.
 const WORKED_OFF_WITHIN: Duration = Duration::from_mins(2);
@@ -33,33 +33,54 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// A fed pipeline and its processes.
 pub struct Load {
+    /// First, since they show their logs when they are dropped, which lie in the fixture's folder.
+    processes: Vec<Strait>,
     pub fixture: Fixture,
+    /// What the oracle goes by.
+    pub book: Book,
+    stream: Stream,
     build: Build,
     sabotage: Option<&'static str>,
     input: Option<Steady>,
     sent: u64,
-    processes: Vec<Strait>,
     lanes_started: u64,
     /// Topics that a concurrent reader follows.
     followed: Vec<&'static str>,
 }
 
 impl Load {
-    /// Orders with provenance and dead letters, two lanes a process, short sessions.
+    /// Orders, with everything that can become of them.
     pub fn of(run: &Run, cluster: Arc<Cluster>) -> Result<Self> {
-        let mut fixture = Fixture::on(cluster, run.name(), PARTITIONS, "orders")?;
+        let mut load = Self::with(run, cluster, ORDERS)?;
+        load.fixture
+            .set_stage("settings", json!({ "minimum": MINIMUM }))?;
+        Ok(load)
+    }
+
+    /// Any stream, with provenance, two lanes a process, short sessions; with dead letters if
+    /// the stream has some.
+    pub fn with(run: &Run, cluster: Arc<Cluster>, stream: Stream) -> Result<Self> {
+        let mut fixture = Fixture::on(cluster, run.name(), PARTITIONS, stream.guest)?;
         fixture.keep_logs(binary::kept_folder("chaos")?.join(run.name()))?;
-        fixture.create_topic("audit", PARTITIONS)?;
-        fixture.dead_letter()?;
-        let audit = fixture.topic("audit");
-        fixture.set("outputs.audit", json!(audit))?;
-        fixture.set_stage("settings", json!({ "minimum": MINIMUM }))?;
+        for topic in stream.topics {
+            match *topic {
+                "out" => {}
+                "dlq" => fixture.dead_letter()?,
+                other => {
+                    fixture.create_topic(other, PARTITIONS)?;
+                    let full = fixture.topic(other);
+                    fixture.set(&format!("outputs.{other}"), json!(full))?;
+                }
+            }
+        }
         fixture.set("lanes", json!(LANES))?;
         fixture.set("provenance", json!("headers"))?;
         fixture.set_session(Duration::from_secs(3))?;
         let (build, sabotage) = run.build();
         Ok(Self {
             fixture,
+            book: Book::of(&stream),
+            stream,
             build,
             sabotage,
             input: None,
@@ -72,18 +93,40 @@ impl Load {
 
     /// Input begins to flow, and readers begin to follow the outputs.
     pub fn feed(&mut self) -> Result<()> {
-        for topic in TOPICS {
+        self.follow()?;
+        self.feed_at(self.stream.per_second)
+    }
+
+    /// Readers begin to follow the outputs.
+    pub fn follow(&mut self) -> Result<()> {
+        for topic in self.stream.topics {
             self.fixture.verifier().follow(&self.fixture.topic(topic))?;
             self.followed.push(topic);
         }
-        self.feed_at(RECORDS_PER_SECOND)
+        Ok(())
+    }
+
+    /// From the next [`Load::feed_at`] on, records are made like this.
+    pub fn make_by(&mut self, make: fn(i32, u64) -> crate::produce::Message) {
+        self.stream.make = make;
+    }
+
+    /// So many records came into the input in another way.
+    pub fn count_sent(&mut self, records: u64) {
+        self.sent += records;
+    }
+
+    /// So many records were deleted from the input.
+    pub fn forget_sent(&mut self, records: u64) {
+        self.sent = self.sent.saturating_sub(records);
     }
 
     /// Input flows at this rate from now on; readers do not follow unless they do already.
     pub fn feed_at(&mut self, per_second: u32) -> Result<()> {
         self.stop_input()?;
         let first = self.sent;
-        let make = move |partition, number| order(partition, first + number);
+        let by_number = self.stream.make;
+        let make = move |partition, number| by_number(partition, first + number);
         let topic = self.fixture.topic("in");
         let partitions = i32::try_from(self.fixture.verifier().ends(&topic)?.len())?;
         let steady = Steady::start(self.fixture.bootstrap(), &topic, partitions, per_second, make)?;
@@ -99,6 +142,12 @@ impl Load {
         Ok(())
     }
 
+    /// Ends the input; gives the number of records so far.
+    pub fn finish_input(&mut self) -> Result<u64> {
+        self.stop_input()?;
+        Ok(self.sent)
+    }
+
     pub fn input(&self) -> Result<&Steady> {
         self.input.as_ref().context("input flows")
     }
@@ -106,8 +155,15 @@ impl Load {
     /// The scenario does not look at these topics while it runs, because it hurts them.
     pub fn unfollow(&mut self) -> Result<()> {
         for topic in self.followed.drain(..) {
-            self.fixture.verifier().followed(&self.fixture.topic(topic))?;
+            self.fixture.verifier().unfollow(&self.fixture.topic(topic))?;
         }
+        Ok(())
+    }
+
+    /// The same for one of them.
+    pub fn unfollow_topic(&mut self, topic: &str) -> Result<()> {
+        self.fixture.verifier().unfollow(&self.fixture.topic(topic))?;
+        self.followed.retain(|other| *other != topic);
         Ok(())
     }
 
@@ -213,6 +269,16 @@ impl Load {
     /// The end of every scenario: no more input, all of it worked off, every process drained,
     /// everything judged. What is lost or doubled outweighs whatever else went wrong.
     pub fn settle(mut self, run: &mut Run) -> Result<()> {
+        self.close(run)
+    }
+
+    /// The same, and more that must hold then.
+    pub fn settle_and(mut self, run: &mut Run, check: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        self.close(run)?;
+        check(&self)
+    }
+
+    fn close(&mut self, run: &mut Run) -> Result<()> {
         let trouble = self.finish();
         let judged = self.judge(run);
         match (trouble, judged) {
@@ -226,10 +292,10 @@ impl Load {
 
     /// What is left undecided would look like a loss to the judge: so whatever goes wrong
     /// before, its end is waited for.
-    fn finish(&mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         let worked_off = self.stop_input().and_then(|()| self.wait_worked_off());
         let drained = self.drain();
-        let stable = oracle::wait_stable(&self.fixture);
+        let stable = oracle::wait_stable(&self.fixture, &self.book.topics);
         worked_off.and(drained).and(stable)?;
         self.fixture.committed_to_end(&self.fixture.topic("in"))
     }
@@ -277,7 +343,7 @@ impl Load {
             let rows = self.fixture.verifier().followed(&self.fixture.topic(topic))?;
             concurrent.insert(topic, rows);
         }
-        let findings = oracle::judge(&self.fixture, &concurrent)?;
+        let findings = oracle::judge(&self.fixture, &self.book, &concurrent)?;
         let prefix = format!("{}.", self.fixture.name());
         let passed = self.fixture.cluster().wire().counts_of(&prefix);
         ensure!(
@@ -304,5 +370,14 @@ impl Load {
             bail!("{} of {} records stand in the input", findings.input, self.sent);
         }
         Ok(())
+    }
+}
+
+impl Drop for Load {
+    #[allow(clippy::print_stdout, reason = "libtest shows it only if the test fails")]
+    fn drop(&mut self) {
+        if let Err(error) = self.unfollow() {
+            println!("{error:#}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::{Fault, Load, NotRun, Scenario, Tally};
 use crate::binary::Build;
 use crate::cluster::Cluster;
 use crate::fixture::Fixture;
+use crate::stream::Stream;
 
 /// What a scenario works with.
 pub struct Run {
@@ -56,6 +57,11 @@ impl Run {
     /// The usual load: orders in, with everything that can become of them.
     pub fn load(&self) -> Result<Load> {
         Load::of(self, Arc::clone(&self.cluster))
+    }
+
+    /// Another load.
+    pub fn load_of(&self, stream: Stream) -> Result<Load> {
+        Load::with(self, Arc::clone(&self.cluster), stream)
     }
 
     /// Notes a fault that took place. `evidence` is what somebody else than Strait saw of it.

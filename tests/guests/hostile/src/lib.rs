@@ -21,7 +21,8 @@
 //! | anything else | passes |
 //!
 //! The settings `{"refuse": "WORDS"}` make it refuse its settings with these words, and
-//! `{"panic": true}` makes it panic when it is configured.
+//! `{"panic": true}` makes it panic when it is configured; with `{"quick": true}` it spins for
+//! nobody.
 #![allow(clippy::panic, reason = "panicking when told to is what it is for")]
 
 use std::hint::black_box;
@@ -36,19 +37,25 @@ use strait_sdk::prelude::*;
 pub struct Settings {
     refuse: Option<String>,
     panic: bool,
+    quick: bool,
 }
 
 /// The transform.
-pub struct Hostile;
+pub struct Hostile {
+    quick: bool,
+}
 
 impl Transform for Hostile {
     type Settings = Settings;
 
     fn new(settings: Settings) -> Result<Self> {
         assert!(!settings.panic, "told to panic");
-        settings
-            .refuse
-            .map_or(Ok(Self), |words| Err(Error::reject(words)))
+        settings.refuse.map_or(
+            Ok(Self {
+                quick: settings.quick,
+            }),
+            |words| Err(Error::reject(words)),
+        )
     }
 
     fn record(&mut self, record: &Record<'_>, out: &mut Output<'_>) -> Result<()> {
@@ -80,7 +87,9 @@ impl Transform for Hostile {
                 Err(Error::retry("told to retry always"))
             }
             ("spin", millions) => {
-                spin(number(millions)?);
+                if !self.quick {
+                    spin(number(millions)?);
+                }
                 out.emit(record)
             }
             ("drop", _) => Ok(()),

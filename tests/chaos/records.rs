@@ -1,0 +1,521 @@
+//! Records that are hard to swallow: poison, too large, too many, odd, and half of them
+//! aborted. Processes die meanwhile, in the middle of a transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rand::Rng as _;
+use serde_json::json;
+use strait_tests::chaos::load::PARTITIONS;
+use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
+use strait_tests::orders::order;
+use strait_tests::produce::{Input, Message};
+use strait_tests::stream::{Due, Stream};
+use strait_tests::verifier::{Isolation, Row};
+
+use crate::clients::kill_in_transaction;
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        number: 24,
+        name: "poison_dead_lettered",
+        expects: "each poison record is one dead letter, all others pass, whenever the process dies",
+        selection: Selection::Short,
+        sabotage: None,
+        run: poison_dead_lettered,
+    },
+    Scenario {
+        number: 24,
+        name: "poison_skipped",
+        expects: "nothing comes of poison records, all others pass, whenever the process dies",
+        selection: Selection::Long,
+        sabotage: None,
+        run: poison_skipped,
+    },
+    Scenario {
+        number: 24,
+        name: "poison_stops",
+        expects: "the pipeline stops before the record, and goes on there once its file says how",
+        selection: Selection::Long,
+        sabotage: None,
+        run: poison_stops,
+    },
+    Scenario {
+        number: 25,
+        name: "output_too_large",
+        expects: "found by the client or refused by the broker, one dead letter each; no endless aborts",
+        selection: Selection::Long,
+        sabotage: None,
+        run: too_large,
+    },
+    Scenario {
+        number: 26,
+        name: "transaction_larger_than_the_queue",
+        expects: "the lane waits for room, and aborts nothing for the lack of it",
+        selection: Selection::Long,
+        sabotage: None,
+        run: larger_than_the_queue,
+    },
+    Scenario {
+        number: 27,
+        name: "odd_records",
+        expects: "tombstones, null keys, empty values, thousands of headers pass byte for byte",
+        selection: Selection::Long,
+        sabotage: None,
+        run: odd,
+    },
+    Scenario {
+        number: 28,
+        name: "transactional_input",
+        expects: "what was aborted in the input is never seen; the committed offsets pass control records",
+        selection: Selection::Short,
+        sabotage: None,
+        run: transactional_input,
+    },
+];
+
+/// Kills the only process at random moments, as often.
+fn kill_often(run: &mut Run, load: &mut Load, times: usize) -> Result<()> {
+    for _ in 0..times {
+        thread::sleep(Duration::from_millis(run.random.random_range(0..700)));
+        let mark = load.mark()?;
+        let evidence = kill_in_transaction(load, 0)?;
+        run.fault("SIGKILL of the only process", evidence);
+        load.restart(0)?;
+        load.await_progress(run, &mark, Duration::from_secs(40))?;
+    }
+    Ok(())
+}
+
+const POISON: [&str; 5] = ["panic:told to", "loop", "bomb", "oversize", "reject:told to"];
+/// About one a second.
+const POISON_EVERY: u64 = 151;
+
+fn with_poison(partition: i32, number: u64) -> Message {
+    let kind = usize::try_from(number / POISON_EVERY).unwrap_or(0) % POISON.len();
+    let value = match (number % POISON_EVERY, POISON.get(kind)) {
+        (77, Some(poison)) => poison,
+        _ => "pass",
+    };
+    Message::new(format!("{partition}-{number}"), value)
+}
+
+fn is_poison(row: &Row) -> bool {
+    POISON.contains(&row.value_text().as_str())
+}
+
+const LETTERS: Stream = Stream {
+    guest: "hostile",
+    make: with_poison,
+    per_second: 150,
+    topics: &["out", "dlq"],
+    fate: |row| {
+        vec![if is_poison(row) {
+            Due::Letter
+        } else {
+            Due::only("out")
+        }]
+    },
+};
+
+const SKIPS: Stream = Stream {
+    topics: &["out"],
+    fate: |row| {
+        if is_poison(row) {
+            Vec::new()
+        } else {
+            vec![Due::only("out")]
+        }
+    },
+    ..LETTERS
+};
+
+fn poison_dead_lettered(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(LETTERS)?;
+    load.fixture.set_stage("limits.batch_deadline", json!("500ms"))?;
+    load.begin_with(1)?;
+    kill_often(run, &mut load, 3)?;
+    swallowed(run, &load, "dlq")?;
+    load.settle(run)
+}
+
+fn poison_skipped(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(SKIPS)?;
+    load.fixture.set_stage("limits.batch_deadline", json!("500ms"))?;
+    load.fixture
+        .set("on_error", json!({ "then": "skip", "limit": "none" }))?;
+    load.begin_with(1)?;
+    kill_often(run, &mut load, 4)?;
+    swallowed(run, &load, "out")?;
+    load.settle(run)
+}
+
+/// Every kind of poison was there.
+fn swallowed(run: &mut Run, load: &Load, output: &str) -> Result<()> {
+    let input = load.fixture.read("in")?;
+    for poison in POISON {
+        let count = input.iter().filter(|row| row.value_text() == poison).count();
+        ensure!(count > 0, "no record says {poison}");
+        run.fault(
+            format!("records that say {poison}"),
+            format!(
+                "the judge reads {count} of them, and {} records of {output}",
+                load.fixture.read(output)?.len()
+            ),
+        );
+    }
+    Ok(())
+}
+
+const HARMLESS: Stream = Stream {
+    guest: "hostile",
+    make: |partition, number| Message::new(format!("{partition}-{number}"), "pass"),
+    per_second: 300,
+    topics: &["out"],
+    fate: |row| match row.value_text().as_str() {
+        "panic:stop" => Vec::new(),
+        "unknown-output" => vec![Due::only("extra")],
+        _ => vec![Due::only("out")],
+    },
+};
+
+fn poison_stops(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(HARMLESS)?;
+    load.begin_with(1)?;
+    kill_often(run, &mut load, 1)?;
+    stops_at(run, &mut load, 2, "panic:stop")?;
+    load.fixture
+        .set("on_error", json!({ "then": "skip", "limit": "none" }))?;
+    go_on(run, &mut load)?;
+    kill_often(run, &mut load, 1)?;
+    // What no policy covers: the pipeline itself is wrong.
+    stops_at(run, &mut load, 4, "unknown-output")?;
+    load.fixture.create_topic("extra", 1)?;
+    let extra = load.fixture.topic("extra");
+    load.fixture.set("outputs.no-such-output", json!(extra))?;
+    load.book.topics.push("extra");
+    go_on(run, &mut load)?;
+    kill_often(run, &mut load, 1)?;
+    load.settle(run)
+}
+
+/// A record ends the pipeline, and nothing behind it is decided.
+fn stops_at(run: &mut Run, load: &mut Load, partition: i32, value: &str) -> Result<()> {
+    load.fixture
+        .send(&[Message::new(value, value).to_partition(partition)])?;
+    load.count_sent(1);
+    let code = load.process(0)?.wait_exit(Duration::from_secs(40))?;
+    ensure!(code == 1, "it ended with {code}");
+    let input = load.fixture.read("in")?;
+    let poison = input
+        .iter()
+        .find(|row| row.value_text() == value)
+        .context("the record in the input")?;
+    let committed = load.mark()?.committed.get(&partition).copied().unwrap_or(0);
+    if committed > poison.offset {
+        return Err(Violation(format!("committed to {committed}, beyond {}", poison.offset)).into());
+    }
+    run.fault(
+        format!("a record that says {value}, under the policy stop"),
+        format!(
+            "exit code 1; the group has committed {committed}, the record stands at {}",
+            poison.offset
+        ),
+    );
+    Ok(())
+}
+
+fn go_on(run: &mut Run, load: &mut Load) -> Result<()> {
+    let mark = load.mark()?;
+    load.restart(0)?;
+    load.await_progress(run, &mark, Duration::from_secs(40))
+}
+
+/// What the output takes at first, and later.
+const LIMITS: [usize; 2] = [25_000, 20_000];
+
+const LARGE: Stream = Stream {
+    guest: "hostile",
+    make: |partition, number| sized(partition, number, 15_000),
+    per_second: 200,
+    topics: &["out", "dlq"],
+    fate: |row| match row.value_text().as_str() {
+        "big:30000" | "big:22000" => vec![Due::Letter],
+        _ => vec![Due::only("out")],
+    },
+};
+
+fn sized(partition: i32, number: u64, every_now_and_then: u32) -> Message {
+    let value = match number % 201 {
+        5 => "big:30000".to_owned(),
+        100 => format!("big:{every_now_and_then}"),
+        _ => "pass".to_owned(),
+    };
+    Message::new(format!("{partition}-{number}"), value)
+}
+
+fn too_large(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(LARGE)?;
+    let out = load.fixture.topic("out");
+    let limit = |load: &Load, bytes: usize| -> Result<String> {
+        let verifier = load.fixture.verifier();
+        verifier.configure_topic(&out, &[&format!("max.message.bytes={bytes}")])?;
+        // Key and value.
+        let key = vec![b'k'; bytes / 2 + 500];
+        match verifier.partitions_by_java(&out, &[key]) {
+            Ok(_) => bail!("{out} takes more than {bytes} bytes"),
+            Err(refusal) => Ok(refusal.root_cause().to_string()),
+        }
+    };
+    let refused = limit(&load, LIMITS[0])?;
+    run.fault(
+        "outputs that are too large for their topic",
+        format!("the judge's own: {refused}"),
+    );
+    load.begin_with(1)?;
+    kill_often(run, &mut load, 2)?;
+    load.stop_input()?;
+    load.wait_worked_off()?;
+    // The running process knows of the first limit only.
+    let refused = limit(&load, LIMITS[1])?;
+    run.fault(
+        "outputs that only the broker finds too large",
+        format!("the judge's own: {refused}"),
+    );
+    load.make_by(|partition, number| sized(partition, number, 22_000));
+    let mark = load.mark()?;
+    load.feed_at(LARGE.per_second)?;
+    load.await_progress(run, &mark, Duration::from_secs(40))?;
+    thread::sleep(Duration::from_secs(4));
+    load.stop_input()?;
+    load.wait_worked_off()?;
+    load.feed_at(LARGE.per_second)?;
+    kill_often(run, &mut load, 2)?;
+    load.settle(run)
+}
+
+/// Records in the producer's queue at most; one input record makes four times as many.
+const QUEUE: u32 = 500;
+const MANY: u32 = 2000;
+
+const FANNING: Stream = Stream {
+    guest: "hostile",
+    make: |partition, number| {
+        let value = if number % 101 == 50 { "many:2000" } else { "pass" };
+        Message::new(format!("{partition}-{number}"), value)
+    },
+    per_second: 100,
+    topics: &["out"],
+    fate: |row| {
+        let parts = if row.value_text() == "many:2000" { MANY } else { 1 };
+        (1..=parts)
+            .map(|part| Due::Output {
+                topic: "out",
+                part,
+                parts,
+            })
+            .collect()
+    },
+};
+
+fn larger_than_the_queue(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(FANNING)?;
+    load.fixture.set("lanes", json!(1))?;
+    load.fixture
+        .set("kafka.producer", json!({ "queue.buffering.max.messages": QUEUE }))?;
+    load.fixture.set("commit.interval", json!("1s"))?;
+    load.begin_with(1)?;
+    let mark = load.mark()?;
+    thread::sleep(Duration::from_secs(5));
+    load.await_progress(run, &mark, Duration::from_secs(20))?;
+    load.stop_input()?;
+    load.wait_worked_off()?;
+    let out = load.fixture.topic("out");
+    let all = load.fixture.verifier().read(&out, Isolation::ReadUncommitted)?;
+    let committed = load.fixture.read("out")?;
+    if all.len() != committed.len() {
+        return Err(Violation(format!("{} records were aborted", all.len() - committed.len())).into());
+    }
+    let fans = committed
+        .iter()
+        .filter(|row| row.value_text() == "many:2000")
+        .count();
+    ensure!(fans >= 2 * usize::try_from(MANY)?, "{fans} records are too few");
+    run.fault(
+        format!("transactions of more than {QUEUE} records, with a queue of so many"),
+        format!("the judge reads {fans} records, {MANY} of each input record, and not one that was aborted"),
+    );
+    load.feed_at(FANNING.per_second)?;
+    kill_often(run, &mut load, 3)?;
+    load.settle(run)
+}
+
+const ODD: Stream = Stream {
+    guest: "identity",
+    make: odd_record,
+    per_second: 300,
+    topics: &["out"],
+    fate: |_| vec![Due::only("out")],
+};
+
+const HEADERS: usize = 5000;
+
+fn odd_record(partition: i32, number: u64) -> Message {
+    let key = format!("{partition}-{number}");
+    let plain = Message::new(key.clone(), "value");
+    match number % 13 {
+        1 => Message { value: None, ..plain },
+        2 => Message { key: None, ..plain },
+        3 => Message::default(),
+        4 => Message::new(key, ""),
+        5 => Message::new("", "empty key"),
+        6 => Message::new(vec![0, 255, 128], vec![0, 159, 146, 150]),
+        7 => Message::new(key, "{\"id\": "),
+        8 if number.is_multiple_of(10) => (0..HEADERS).fold(plain, |message, n| {
+            // Some names twice, some values null, some empty.
+            let value: Option<&[u8]> = [None, Some(b"".as_slice()), Some(&[0, 159, 255])]
+                .get(n % 3)
+                .copied()
+                .flatten();
+            message.with_header(&format!("h-{}", n / 2), value)
+        }),
+        9 if number.is_multiple_of(10) => Message::new(key, vec![b'm'; 900_000]),
+        _ => plain,
+    }
+}
+
+fn odd(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(ODD)?;
+    load.begin_with(1)?;
+    kill_often(run, &mut load, 3)?;
+    load.stop_input()?;
+    let input = load.fixture.read("in")?;
+    let count = |of: fn(&Row) -> bool| input.iter().filter(|row| of(row)).count();
+    let counts = [
+        count(|row| row.value.is_none()),
+        count(|row| row.key.is_none()),
+        count(|row| row.value.as_ref().is_some_and(Vec::is_empty)),
+        count(|row| row.headers.len() >= HEADERS),
+        count(|row| row.value.as_ref().is_some_and(|value| value.len() > 500_000)),
+    ];
+    ensure!(counts.iter().all(|count| *count > 1), "{counts:?}");
+    let [tombstones, keyless, empty, headers, large] = counts;
+    run.fault(
+        "odd records",
+        format!(
+            "the judge reads {tombstones} tombstones, {keyless} without a key, {empty} empty values, {headers} with \
+             {HEADERS} headers, {large} of almost a megabyte"
+        ),
+    );
+    load.settle_and(run, |load| {
+        let rows = load.fixture.read("out")?;
+        same_content(&input, &rows)
+    })
+}
+
+fn same_content(input: &[Row], output: &[Row]) -> Result<()> {
+    let by_place: HashMap<(String, String), &Row> = input
+        .iter()
+        .map(|row| ((row.partition.to_string(), row.offset.to_string()), row))
+        .collect();
+    for row in output {
+        let source = row.header("strait-source").context("a source")?;
+        let mut place = source.split('/').skip(3).map(str::to_owned);
+        let place = (place.next().unwrap_or_default(), place.next().unwrap_or_default());
+        let original = by_place
+            .get(&place)
+            .with_context(|| format!("no input record at {place:?}"))?;
+        let mut headers = row.headers.clone();
+        headers.retain(|(name, _)| name != "strait-source");
+        let same = row.key == original.key
+            && row.value == original.value
+            && headers == original.headers
+            && row.timestamp_ms == original.timestamp_ms;
+        if !same {
+            return Err(Violation(format!("the record of {place:?} was changed")).into());
+        }
+    }
+    Ok(())
+}
+
+/// Records in transactions, every third of which is aborted.
+struct Stretches {
+    thread: JoinHandle<Result<u64>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stretches {
+    const RECORDS: u64 = 40;
+
+    fn start(load: &Load) -> Result<Self> {
+        let id = format!("input-{}", load.fixture.name());
+        let input = Input::transactional(load.fixture.bootstrap(), &id)?;
+        let topic = load.fixture.topic("in");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let run = move || {
+            let mut committed = 0;
+            for turn in 0.. {
+                let is_last = stopped.load(Ordering::Relaxed);
+                let partition = |number: u64| i32::try_from(number % 6).unwrap_or(0);
+                let messages: Vec<Message> = (turn * Self::RECORDS..(turn + 1) * Self::RECORDS)
+                    .map(|number| order(partition(number), number).to_partition(partition(number)))
+                    .collect();
+                input.begin()?;
+                input.send_all(&topic, &messages)?;
+                // Nothing but control records comes behind the last one.
+                if is_last || turn % 3 == 1 {
+                    input.abort()?;
+                } else {
+                    input.commit()?;
+                    committed += Self::RECORDS;
+                }
+                if is_last {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(60));
+            }
+            Ok(committed)
+        };
+        let thread = thread::Builder::new().name("input".into()).spawn(run)?;
+        Ok(Self { thread, stop })
+    }
+
+    /// Ends with an aborted stretch; gives how many records were committed.
+    fn stop(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the input thread panicked"))?
+    }
+}
+
+fn transactional_input(run: &mut Run) -> Result<()> {
+    ensure!(PARTITIONS == 6);
+    let mut load = run.load()?;
+    load.follow()?;
+    let stretches = Stretches::start(&load)?;
+    load.start()?;
+    load.process(0)?.wait_ready()?;
+    load.wait_moving(Duration::from_mins(1))?;
+    kill_often(run, &mut load, 3)?;
+    let committed = stretches.stop()?;
+    load.count_sent(committed);
+    let topic = load.fixture.topic("in");
+    let all = load
+        .fixture
+        .verifier()
+        .read(&topic, Isolation::ReadUncommitted)?
+        .len();
+    let stable = load.fixture.read("in")?.len();
+    ensure!(all > stable, "nothing was aborted");
+    run.fault(
+        "an input of transactions, with an aborted one at its end",
+        format!("of {all} records in it the judge reads {stable} as committed"),
+    );
+    load.settle(run)
+}
