@@ -7,11 +7,13 @@ mod access;
 mod bounces;
 mod clients;
 mod clocks;
+mod codes;
 mod group;
 mod late;
 mod network;
 mod nodes;
 mod records;
+mod soak;
 mod storage;
 mod topics;
 
@@ -32,6 +34,7 @@ use strait_tests::chaos::{Scenario, Selection, Verdict, table};
 fn scenarios() -> Vec<Scenario> {
     [
         clients::SCENARIOS,
+        codes::SCENARIOS,
         late::SCENARIOS,
         network::SCENARIOS,
         nodes::SCENARIOS,
@@ -42,6 +45,7 @@ fn scenarios() -> Vec<Scenario> {
         records::SCENARIOS,
         bounces::SCENARIOS,
         clocks::SCENARIOS,
+        soak::SCENARIOS,
     ]
     .concat()
 }

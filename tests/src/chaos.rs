@@ -17,7 +17,9 @@ pub mod progress;
 pub mod role;
 pub mod run;
 pub mod session;
+pub mod slope;
 pub mod table;
+pub mod vitals;
 
 use std::fmt;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //! says what passed.
 //!
 //! It reads just enough of Kafka's protocol to aim: which request this is, whose, and
-//! with which error codes it was answered. It never changes a byte. What holds:
+//! with which error codes it was answered. It never changes a byte of what passes; a
+//! trap can answer one request itself, in the node's place. What holds:
 //! the order of a direction is kept; everything that is kept is bounded; a reply that
 //! was counted reached the client's socket, a request that was counted reached the node's.
 //!

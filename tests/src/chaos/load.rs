@@ -41,6 +41,8 @@ pub struct Load {
     stream: Stream,
     build: Build,
     sabotage: Option<&'static str>,
+    /// Of each process.
+    lanes: u64,
     input: Option<Steady>,
     sent: u64,
     lanes_started: u64,
@@ -83,12 +85,19 @@ impl Load {
             stream,
             build,
             sabotage,
+            lanes: LANES,
             input: None,
             sent: 0,
             processes: Vec::new(),
             lanes_started: 0,
             followed: Vec::new(),
         })
+    }
+
+    /// Another number of lanes for each process.
+    pub fn set_lanes(&mut self, lanes: u64) -> Result<()> {
+        self.lanes = lanes;
+        self.fixture.set("lanes", json!(lanes))
     }
 
     /// Input begins to flow, and readers begin to follow the outputs.
@@ -209,7 +218,7 @@ impl Load {
     }
 
     fn spawn(&mut self, command: Command) -> Result<Strait> {
-        self.lanes_started += LANES;
+        self.lanes_started += self.lanes;
         self.fixture.start_command(command)
     }
 

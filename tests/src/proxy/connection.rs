@@ -4,11 +4,11 @@
 //! Frames are looked into and traps spring behind the gate: what was held by a
 //! [`Flow`](super::Flow) has not passed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use tokio::{select, try_join};
 
 use super::Line;
 use super::flow::{Closed, Gate};
-use super::frame::{Request, reply_codes};
+use super::frame::{Request, refusal, reply_codes};
 use super::framer::{Framer, Piece};
 use super::queue::{Entrance, Item, queue};
 use super::trap::{Action, Caught, Fate, Late};
@@ -30,6 +30,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 const PENDING_LIMIT: usize = 10_000;
 /// Held requests of one connection that are on their way back into it.
 const LATE_LIMIT: usize = 16;
+/// Refusals of one connection that wait for their turn.
+const REFUSALS_LIMIT: usize = 16;
 
 /// Why a connection is over.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +54,15 @@ impl From<Closed> for End {
 struct Pending {
     request: Arc<Request>,
     trap: Option<(Action, Arc<Fate>)>,
+}
+
+/// A reply in the node's name.
+struct Refusal {
+    request: Arc<Request>,
+    frame: Vec<u8>,
+    fate: Arc<Fate>,
+    /// What was asked before it, and is answered before it.
+    before: HashSet<i32>,
 }
 
 pub(super) struct Connection<'a> {
@@ -124,14 +135,15 @@ impl Connection<'_> {
             node.set_nodelay(true).ok();
             let (node_read, node_write) = node.split();
             let (entrance, replies) = queue(&self.line.held_bytes);
+            let (refuse, refusals) = mpsc::channel(REFUSALS_LIMIT);
             let read_replies = async {
                 read(node_read, Framer::replies(), |id| self.wants(id), entrance).await;
                 Ok(())
             };
             try_join!(
-                self.write_requests(requests, late, gate, node_write),
+                self.write_requests(requests, late, gate, node_write, refuse),
                 read_replies,
-                self.write_replies(replies, reply_gate, client_write),
+                self.write_replies(replies, refusals, reply_gate, client_write),
             )
         };
         match try_join!(read_requests, rest) {
@@ -147,6 +159,7 @@ impl Connection<'_> {
         mut late: mpsc::Receiver<Late>,
         mut gate: Gate,
         mut node: WriteHalf<'_>,
+        refuse: mpsc::Sender<Refusal>,
     ) -> Result<(), End> {
         let mut between_frames = true;
         loop {
@@ -169,7 +182,7 @@ impl Connection<'_> {
             };
             between_frames = item.piece.ends_frame();
             let written = match &item.piece {
-                Piece::Whole(frame) => self.request(frame, &mut node).await?,
+                Piece::Whole(frame) => self.request(frame, &mut node, &refuse).await?,
                 piece => {
                     if matches!(piece, Piece::Part { opens: Some(_), .. } | Piece::Raw(_)) {
                         self.line.wire.note_undecoded();
@@ -184,7 +197,12 @@ impl Connection<'_> {
     }
 
     /// Sends a whole request on, unless it is caught.
-    async fn request(&self, frame: &[u8], node: &mut WriteHalf<'_>) -> Result<io::Result<()>, End> {
+    async fn request(
+        &self,
+        frame: &[u8],
+        node: &mut WriteHalf<'_>,
+        refuse: &mpsc::Sender<Refusal>,
+    ) -> Result<io::Result<()>, End> {
         let Some(request) = Request::read(frame).map(Arc::new) else {
             self.line.wire.note_undecoded();
             return Ok(node.write_all(frame).await);
@@ -207,6 +225,24 @@ impl Connection<'_> {
             trap.send(caught).ok();
             return if cut { Err(End::Cut) } else { Ok(Ok(())) };
         }
+        if let Action::Answer(code) = action {
+            let Some(frame) = refusal(&request, frame, code) else {
+                self.line.wire.note_undecoded();
+                return Ok(self.send(request, None, frame, node).await);
+            };
+            let before = self.lock_pending().keys().copied().collect();
+            self.note(&request, What::Refused);
+            let refused = Refusal {
+                request,
+                frame,
+                fate,
+                before,
+            };
+            // If nobody writes replies any more, the connection is about to end.
+            refuse.send(refused).await.ok();
+            trap.send(caught).ok();
+            return Ok(Ok(()));
+        }
         let written = self.send(request, Some((action, fate)), frame, node).await;
         trap.send(caught).ok();
         Ok(written)
@@ -224,7 +260,7 @@ impl Connection<'_> {
                 request: Arc::clone(&request),
                 trap,
             };
-            let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.lock_pending();
             if all.len() < PENDING_LIMIT {
                 all.insert(request.correlation, pending);
             } else {
@@ -240,11 +276,33 @@ impl Connection<'_> {
     async fn write_replies(
         &self,
         mut items: mpsc::Receiver<Item>,
+        mut refusals: mpsc::Receiver<Refusal>,
         mut gate: Gate,
         mut client: WriteHalf<'_>,
     ) -> Result<(), End> {
         let mut client_gone = false;
-        while let Some(item) = items.recv().await {
+        let mut between_frames = true;
+        let mut waiting: Option<Refusal> = None;
+        loop {
+            if between_frames && let Some(refusal) = waiting.take_if(|refusal| self.is_turn_of(refusal)) {
+                gate.pass(Instant::now()).await?;
+                client_gone = client_gone || self.refuse(refusal, &mut client).await.is_err();
+                continue;
+            }
+            // A refusal was put here before what was asked behind it went to the node: so it is
+            // taken out before the answer to that.
+            let item = select! {
+                biased;
+                Some(refusal) = refusals.recv(), if waiting.is_none() => {
+                    waiting = Some(refusal);
+                    continue;
+                }
+                item = items.recv() => item,
+            };
+            let Some(item) = item else {
+                break;
+            };
+            between_frames = item.piece.ends_frame();
             self.count_stall(gate.pass(item.arrived).await?);
             let (correlation, frame) = match &item.piece {
                 Piece::Whole(frame) => (correlation(frame), Some(frame.as_slice())),
@@ -266,6 +324,20 @@ impl Connection<'_> {
         Err(End::Closed)
     }
 
+    fn is_turn_of(&self, refusal: &Refusal) -> bool {
+        let pending = self.lock_pending();
+        !refusal.before.iter().any(|before| pending.contains_key(before))
+    }
+
+    async fn refuse(&self, refusal: Refusal, client: &mut WriteHalf<'_>) -> io::Result<()> {
+        client.write_all(&refusal.frame).await?;
+        let Request { api, version, .. } = *refusal.request;
+        let codes = reply_codes(api, version, &refusal.frame).unwrap_or_default();
+        self.note(&refusal.request, What::Replied(codes.clone()));
+        refusal.fate.answer(codes);
+        Ok(())
+    }
+
     /// What is answered by a reply, once it may go on.
     async fn reply(
         &self,
@@ -273,11 +345,7 @@ impl Connection<'_> {
         frame: Option<&[u8]>,
         arrived: Instant,
     ) -> Result<Option<(Arc<Request>, Vec<i16>)>, End> {
-        let pending = self
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&correlation);
+        let pending = self.lock_pending().remove(&correlation);
         let Some(Pending { request, trap }) = pending else {
             return Ok(None);
         };
@@ -286,7 +354,7 @@ impl Connection<'_> {
         if let Some((action, fate)) = trap {
             fate.answer(codes.clone());
             match action {
-                Action::HoldRequest { .. } => {}
+                Action::HoldRequest { .. } | Action::Answer(_) => {}
                 Action::CutBeforeReply => {
                     self.note(&request, What::ReplyCut(codes));
                     return Err(End::Cut);
@@ -300,10 +368,13 @@ impl Connection<'_> {
 
     /// Whether a reply is to be looked into.
     fn wants(&self, correlation: i32) -> bool {
-        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending
+        self.lock_pending()
             .get(&correlation)
             .is_some_and(|pending| pending.request.api.is_watched())
+    }
+
+    fn lock_pending(&self) -> MutexGuard<'_, HashMap<i32, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, request: &Arc<Request>, what: What) {

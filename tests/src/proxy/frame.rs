@@ -5,11 +5,13 @@
 //! guessed at: it passes, and counts as undecoded.
 
 mod bytes;
+mod refusal;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+pub use refusal::refusal;
 
 /// An API key of Kafka's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,7 +161,7 @@ pub fn reply_codes(api: Api, version: i16, frame: &[u8]) -> Option<Vec<i16>> {
     let mut codes = Vec::new();
     match api {
         Api::PRODUCE => {
-            bytes.each_partition(flexible, |bytes| {
+            bytes.each_partition(flexible, |bytes, _, _| {
                 codes.push(bytes.i16()?);
                 read_produced(bytes, version, flexible)
             })?;
@@ -167,7 +169,7 @@ pub fn reply_codes(api: Api, version: i16, frame: &[u8]) -> Option<Vec<i16>> {
         }
         Api::ADD_PARTITIONS_TO_TXN | Api::TXN_OFFSET_COMMIT => {
             bytes.i32()?; // throttle time
-            bytes.each_partition(flexible, |bytes| {
+            bytes.each_partition(flexible, |bytes, _, _| {
                 codes.push(bytes.i16()?);
                 Some(())
             })?;

@@ -19,6 +19,9 @@ pub enum Action {
     /// The node does not get it. Either its connection is reset, or requests behind it
     /// overtake it until [`Caught::release`].
     HoldRequest { cut: bool },
+    /// The node does not get it, and the client is refused with this error code, in the order
+    /// in which it asked. If there are partitions in the request, that goes for each of them.
+    Answer(i16),
     /// The node gets it, and its connection is reset when the reply comes.
     CutBeforeReply,
     /// The reply, and what is behind it on its connection, goes on so much later.
@@ -101,7 +104,7 @@ pub struct Trapped {
 }
 
 impl Trapped {
-    /// Waits for a catch: the request is held, or has just been sent to the node.
+    /// Waits for a catch: the request is held or refused, or has just been sent to the node.
     pub fn wait(&self, limit: Duration) -> Result<Caught> {
         match self.caught.recv_timeout(limit) {
             Ok(caught) => Ok(caught),
@@ -172,12 +175,12 @@ impl Caught {
                 self.fate.released.notify_one();
                 Ok(())
             }
-            Action::CutBeforeReply | Action::DelayReply(_) => Ok(()),
+            Action::Answer(_) | Action::CutBeforeReply | Action::DelayReply(_) => Ok(()),
         }
     }
 
-    /// Waits until the node has answered, whether the client learns it or not. Gives the
-    /// error code, as [`Caught::deliver`] does.
+    /// Waits until the node has answered, whether the client learns it or not; or until the
+    /// client has been refused in its name. Gives the error code, as [`Caught::deliver`] does.
     pub fn wait_reply(&self, limit: Duration) -> Result<i16> {
         let reply = self.fate.reply.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self

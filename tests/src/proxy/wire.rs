@@ -52,6 +52,8 @@ struct Passed {
 pub(super) enum What {
     Sent,
     Held,
+    /// The client is answered in the node's name.
+    Refused,
     Replied(Vec<i16>),
     ReplyCut(Vec<i16>),
 }
@@ -158,7 +160,7 @@ impl Wire {
                 let unread = request.decoded && request.api.is_watched() && codes.is_empty();
                 counts.undecoded += u64::from(unread);
             }
-            What::Held | What::ReplyCut(_) => {}
+            What::Held | What::Refused | What::ReplyCut(_) => {}
         }
         let passed = Passed {
             after: self.started.elapsed(),
@@ -205,7 +207,7 @@ impl Passed {
     fn is_worth_remembering(&self) -> bool {
         let failed = match &self.what {
             What::Sent => false,
-            What::Held | What::ReplyCut(_) => true,
+            What::Held | What::Refused | What::ReplyCut(_) => true,
             What::Replied(codes) => codes.iter().any(|code| *code != 0),
         };
         failed || (self.request.api.is_watched() && self.request.api != Api::PRODUCE)
@@ -236,6 +238,7 @@ impl fmt::Display for Passed {
         match &self.what {
             What::Sent => f.write_str(" sent"),
             What::Held => f.write_str(" held"),
+            What::Refused => f.write_str(" refused"),
             What::Replied(codes) => write!(f, " replied {codes:?}"),
             What::ReplyCut(codes) => write!(f, " reply cut {codes:?}"),
         }

@@ -14,6 +14,10 @@ impl<'a> Bytes<'a> {
         self.take(N)?.try_into().ok()
     }
 
+    pub fn skip(&mut self, count: usize) -> Option<()> {
+        self.take(count).map(|_| ())
+    }
+
     pub fn i8(&mut self) -> Option<i8> {
         self.array().map(i8::from_be_bytes)
     }
@@ -63,6 +67,16 @@ impl<'a> Bytes<'a> {
         self.text(length.saturating_sub(1))
     }
 
+    /// Bytes that are not looked into; null reads as empty.
+    pub fn skip_bytes(&mut self, compact: bool) -> Option<()> {
+        let length = if compact {
+            self.varint()?.saturating_sub(1)
+        } else {
+            usize::try_from(self.i32()?.max(0)).ok()?
+        };
+        self.skip(length)
+    }
+
     pub fn count(&mut self, compact: bool) -> Option<usize> {
         if compact {
             self.varint()?.checked_sub(1)
@@ -84,18 +98,18 @@ impl<'a> Bytes<'a> {
         if flexible { self.tags() } else { Some(()) }
     }
 
-    /// An array of topics, each with an array of partitions; `read` goes on behind the
-    /// number of the partition.
+    /// An array of topics, each with an array of partitions; `read` is given both, and
+    /// goes on behind the number of the partition.
     pub fn each_partition(
         &mut self,
         flexible: bool,
-        mut read: impl FnMut(&mut Self) -> Option<()>,
+        mut read: impl FnMut(&mut Self, &str, i32) -> Option<()>,
     ) -> Option<()> {
         for _ in 0..self.count(flexible)? {
-            self.any_string(flexible)?;
+            let topic = self.any_string(flexible)?;
             for _ in 0..self.count(flexible)? {
-                self.i32()?;
-                read(self)?;
+                let partition = self.i32()?;
+                read(self, &topic, partition)?;
                 self.tags_if(flexible)?;
             }
             self.tags_if(flexible)?;

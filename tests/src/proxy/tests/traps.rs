@@ -151,3 +151,26 @@ fn counts_are_kept_for_each_owner() {
     let never = |counts: &super::super::Counts| counts.aborts > 1;
     assert!(stage.wire.wait("a.", "more", DELAY, never).is_err());
 }
+
+#[test]
+fn a_client_is_refused_in_its_turn() {
+    let stage = Stage::new(0);
+    let mut client = stage.client();
+    // The answer before it is held: so the refusal waits.
+    let held = stage
+        .wire
+        .trap(Trap::new(Api::METADATA, "client", Action::HoldReply));
+    let trapped = stage.wire.trap(Trap::new(Api::END_TXN, "id", Action::Answer(90)));
+    client.send(&[other(1, b"before"), end_txn(2, "id", true), other(3, b"behind")].concat());
+    let (before, caught) = (held.wait(LIMIT).unwrap(), trapped.wait(LIMIT).unwrap());
+    assert!(client.is_silent());
+    before.release().unwrap();
+    assert_eq!(client.receive(), answer(&other(1, b"before"), 0));
+    assert_eq!(client.receive(), answer(&end_txn(2, "id", true), 90));
+    assert_eq!(client.receive(), answer(&other(3, b"behind"), 0));
+    assert_eq!(caught.wait_reply(LIMIT).unwrap(), 90);
+    assert_eq!(stage.node.got(), [other(1, b"before"), other(3, b"behind")]);
+    let counts = stage.wire.counts_of("id");
+    assert_eq!((counts.commits, counts.code(Api::END_TXN, 90)), (0, 1));
+    assert_eq!((counts.committed, counts.undecoded), (0, 0));
+}
