@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::cluster::{Cluster, Kind};
 use strait_tests::orders::{MINIMUM, ORDERS};
@@ -105,7 +106,7 @@ fn taken_for_a_while(run: &mut Run, right: Right) -> Result<()> {
     ensure!(load.process(0)?.is_running()?, "the process has ended");
     load.fixture.verifier().grant(kind, &name)?;
     let granted = load.mark()?;
-    load.await_progress(run, &granted, Duration::from_secs(40))?;
+    load.await_progress(run, &granted, PROGRESS_WITHIN)?;
     load.settle(run)
 }
 
@@ -131,6 +132,6 @@ fn transactional_id(run: &mut Run) -> Result<()> {
     load.fixture.verifier().grant("transactional_id", id)?;
     let mark = load.mark()?;
     load.restart(0)?;
-    load.await_progress(run, &mark, Duration::from_secs(40))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }

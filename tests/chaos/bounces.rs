@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use strait::fault::Sabotage;
 use strait_tests::binary::{self, Build};
-use strait_tests::chaos::load::{DRAIN_LIMIT, PARTITIONS};
+use strait_tests::chaos::load::{DRAIN_LIMIT, PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::ORDERS;
 use strait_tests::stream::Due;
@@ -31,6 +32,14 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: "nothing lost, doubled or out of order; half of all that is written may be aborted",
         selection: Selection::Long,
         sabotage: None,
+        run: every_third_aborted,
+    },
+    Scenario {
+        number: 0,
+        name: "sees_no_rewind",
+        expects: "a lane that goes on after an abort where it stands loses what was aborted",
+        selection: Selection::Long,
+        sabotage: Some("no-rewind"),
         run: every_third_aborted,
     },
 ];
@@ -58,7 +67,7 @@ fn module_swapped(run: &mut Run) -> Result<()> {
             };
             load.restart(process)?;
             load.process(process)?.wait_ready()?;
-            load.await_progress(run, &mark, Duration::from_secs(30))?;
+            load.await_progress(run, &mark, PROGRESS_WITHIN)?;
             run.fault(
                 format!("process {process} is restarted with the module {module}"),
                 how,
@@ -155,7 +164,7 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
     let mut load = run.load()?;
     load.feed()?;
     for _ in 0..2 {
-        let command = unlucky(&load)?;
+        let command = unlucky(run, &load)?;
         load.start_command(command)?;
     }
     for process in 0..2 {
@@ -165,22 +174,18 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
     for _ in 0..2 {
         let mark = load.mark()?;
         std::thread::sleep(Duration::from_secs(8));
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         let evidence = kill_in_transaction(&mut load, 0)?;
         run.fault("SIGKILL of a process", evidence);
         let mark = load.mark()?;
-        let again = unlucky(&load)?;
+        let again = unlucky(run, &load)?;
         load.restart_as(0, again)?;
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
-    load.finish()?;
     let out = load.fixture.topic("out");
-    let all = load
-        .fixture
-        .verifier()
-        .read(&out, Isolation::ReadUncommitted)?
-        .len();
-    let committed = load.fixture.read("out")?.len();
+    let judge = load.fixture.verifier();
+    let committed = judge.read(&out, Isolation::ReadCommitted)?.len();
+    let all = judge.read(&out, Isolation::ReadUncommitted)?.len();
     ensure!(
         all > committed + committed / 10,
         "of {all} records only {} were aborted",
@@ -190,11 +195,16 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
         "every third transaction is aborted",
         format!("of {all} records in the output the judge reads {committed} as committed"),
     );
-    load.judge(run)
+    load.settle(run)
 }
 
-fn unlucky(load: &Load) -> Result<Command> {
+fn unlucky(run: &Run, load: &Load) -> Result<Command> {
     let mut command = load.fixture.command(Build::Faulty, "run")?;
-    command.env("STRAIT_FAULT", "abort-every-third");
+    let (_, sabotage) = run.build();
+    let faults: Vec<&str> = [Some(Sabotage::AbortEveryThird.as_str()), sabotage]
+        .into_iter()
+        .flatten()
+        .collect();
+    command.env("STRAIT_FAULT", faults.join(","));
     Ok(command)
 }

@@ -12,6 +12,7 @@ use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::proxy::Api;
 use strait_tests::wait;
 
+use crate::network::OF_A_TRANSACTION;
 use crate::nodes::standing_still;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -255,25 +256,30 @@ fn frozen_past_timeout(run: &mut Run) -> Result<()> {
 
 fn hijacked(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
     let wire = Arc::clone(run.cluster().wire());
     for _ in 0..3 {
         let id = wait_open(&load)?;
-        let (mark, before) = (load.mark()?, wire.counts_of(&prefix));
+        let before = wire.counts_of(&id);
         load.fixture.verifier().hijack(&id)?;
+        let mark = load.mark()?;
+        let taken_back = wire.wait(&id, "the id taken back", Duration::from_secs(60), |counts| {
+            counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
+        })?;
         load.await_progress(run, &mark.from_now(), Duration::from_secs(60))?;
-        let inits = wire
-            .counts_of(&prefix)
-            .since(&before)
-            .code(Api::INIT_PRODUCER_ID, 0);
-        ensure!(inits > 0, "no producer was replaced");
+        let refused: u64 = FENCED
+            .iter()
+            .flat_map(|code| OF_A_TRANSACTION.map(|api| taken_back.since(&before).code(api, *code)))
+            .sum();
         run.fault(
             format!("another client initialised {id}"),
-            format!("{inits} producers got a new epoch afterwards"),
+            format!("nodes refused {refused} requests for their epoch; the id got a new one afterwards"),
         );
     }
     load.settle(run)
 }
+
+/// `INVALID_PRODUCER_EPOCH` and `PRODUCER_FENCED`.
+const FENCED: [i16; 2] = [47, 90];
 
 fn shared(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;

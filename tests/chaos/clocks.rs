@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::{ORDERS, order};
 use strait_tests::produce::Message;
@@ -35,7 +36,7 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// A clock that a process believes in, as libfaketime tells it.
 struct Clock {
-    library: PathBuf,
+    libraries: String,
     offset: PathBuf,
 }
 
@@ -44,8 +45,10 @@ impl Clock {
         let Some(library) = faketime() else {
             return run.not_run("there is no libfaketime; on Debian: apt-get install libfaketime");
         };
+        let waits = load.fixture.path("clock.so");
+        compile(&waits)?;
         let clock = Self {
-            library,
+            libraries: format!("{} {}", waits.display(), library.display()),
             offset: load.fixture.path("clock"),
         };
         clock.set(0)?;
@@ -61,7 +64,7 @@ impl Clock {
 
     fn dress(&self, mut command: Command) -> Command {
         command
-            .env("LD_PRELOAD", &self.library)
+            .env("LD_PRELOAD", &self.libraries)
             .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -76,6 +79,24 @@ impl Clock {
         let told: i64 = String::from_utf8(output.stdout)?.trim().parse()?;
         Ok(told - now_ms()? / 1000)
     }
+}
+
+/// With the compiler that librdkafka needs too.
+fn compile(library: &Path) -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("chaos")
+        .join("clock.c");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-pthread", "-o"])
+        .arg(library)
+        .arg(source);
+    let output = cc.output().context("run cc")?;
+    ensure!(
+        output.status.success(),
+        "cc: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 /// Where Debian puts the library for programs with threads.
@@ -148,7 +169,7 @@ fn clock_jumps(run: &mut Run) -> Result<()> {
         let mark = load.mark()?;
         let again = clock.dress(load.command()?);
         load.restart_as(0, again)?;
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -187,7 +208,7 @@ fn far_away(run: &mut Run) -> Result<()> {
         let evidence = kill_in_transaction(&mut load, 0)?;
         run.fault("SIGKILL of the only process", evidence);
         load.restart(0)?;
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     load.stop_input()?;
     let input = load.fixture.read("in")?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rand::Rng as _;
 use serde_json::json;
-use strait_tests::chaos::load::DRAIN_LIMIT;
+use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::produce::Message;
 use strait_tests::stream::{Due, Stream};
@@ -90,12 +90,12 @@ fn storm(run: &mut Run, assignor: &str) -> Result<()> {
         if turn % 5 == 4 {
             // However stormy, every partition moves.
             let mark = load.mark()?;
-            load.await_progress(run, &mark, Duration::from_secs(20))?;
+            load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         }
     }
     load.process(guest)?.wait_ready()?;
     let mark = load.mark()?;
-    load.await_progress(run, &mark, Duration::from_secs(30))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }
 
@@ -179,11 +179,11 @@ fn too_slow(run: &mut Run) -> Result<()> {
         "its transaction takes longer than transaction.timeout.ms",
         timed_out.clone(),
     );
-    load.await_progress(run, &mark, Duration::from_secs(30))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     wait_members(&load, &[3, 3])?;
     ensure!(load.process(0)?.is_running()?, "the slow member has ended");
     let mark = load.mark()?;
-    load.await_progress(run, &mark, Duration::from_secs(30))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }
 
@@ -273,7 +273,7 @@ fn input_stops(run: &mut Run) -> Result<()> {
         "a transaction was open for {oldest:?}"
     );
     let mark = load.mark()?;
-    load.await_progress(run, &mark, Duration::from_secs(20))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }
 

@@ -30,9 +30,9 @@ use rand::rngs::SmallRng;
 use strait_tests::chaos::session::Session;
 use strait_tests::chaos::{Scenario, Selection, Verdict, table};
 
-/// Every scenario, in the order in which they run.
+/// Every scenario, in the order in which they run: that of their numbers.
 fn scenarios() -> Vec<Scenario> {
-    [
+    let mut all = [
         clients::SCENARIOS,
         codes::SCENARIOS,
         late::SCENARIOS,
@@ -47,7 +47,12 @@ fn scenarios() -> Vec<Scenario> {
         clocks::SCENARIOS,
         soak::SCENARIOS,
     ]
-    .concat()
+    .concat();
+    all.sort_by_key(|scenario| match scenario.number {
+        0 => u8::MAX,
+        number => number,
+    });
+    all
 }
 
 fn main() -> ExitCode {

@@ -72,7 +72,7 @@ pub const SCENARIOS: &[Scenario] = &[
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 /// What passes in a transaction.
-const OF_A_TRANSACTION: [Api; 5] = [
+pub const OF_A_TRANSACTION: [Api; 5] = [
     Api::ADD_PARTITIONS_TO_TXN,
     Api::PRODUCE,
     Api::ADD_OFFSETS_TO_TXN,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::Rng as _;
 use serde_json::json;
-use strait_tests::chaos::load::PARTITIONS;
+use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::order;
 use strait_tests::produce::{Input, Message};
@@ -86,7 +86,7 @@ fn kill_often(run: &mut Run, load: &mut Load, times: usize) -> Result<()> {
         let evidence = kill_in_transaction(load, 0)?;
         run.fault("SIGKILL of the only process", evidence);
         load.restart(0)?;
-        load.await_progress(run, &mark, Duration::from_secs(40))?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     Ok(())
 }
@@ -232,7 +232,7 @@ fn stops_at(run: &mut Run, load: &mut Load, partition: i32, value: &str) -> Resu
 fn go_on(run: &mut Run, load: &mut Load) -> Result<()> {
     let mark = load.mark()?;
     load.restart(0)?;
-    load.await_progress(run, &mark, Duration::from_secs(40))
+    load.await_progress(run, &mark, PROGRESS_WITHIN)
 }
 
 /// What the output takes at first, and later.
@@ -289,7 +289,7 @@ fn too_large(run: &mut Run) -> Result<()> {
     load.make_by(|partition, number| sized(partition, number, 22_000));
     let mark = load.mark()?;
     load.feed_at(LARGE.per_second)?;
-    load.await_progress(run, &mark, Duration::from_secs(40))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     thread::sleep(Duration::from_secs(4));
     load.stop_input()?;
     load.wait_worked_off()?;
@@ -298,20 +298,20 @@ fn too_large(run: &mut Run) -> Result<()> {
     load.settle(run)
 }
 
-/// Records in the producer's queue at most; one input record makes four times as many.
+/// Records in the producer's queue at most; one input record makes three times as many.
 const QUEUE: u32 = 500;
-const MANY: u32 = 2000;
+const MANY: u32 = 1500;
 
 const FANNING: Stream = Stream {
     guest: "hostile",
     make: |partition, number| {
-        let value = if number % 101 == 50 { "many:2000" } else { "pass" };
+        let value = if number % 101 == 50 { "many:1500" } else { "pass" };
         Message::new(format!("{partition}-{number}"), value)
     },
-    per_second: 100,
+    per_second: 60,
     topics: &["out"],
     fate: |row| {
-        let parts = if row.value_text() == "many:2000" { MANY } else { 1 };
+        let parts = if row.value_text() == "many:1500" { MANY } else { 1 };
         (1..=parts)
             .map(|part| Due::Output {
                 topic: "out",
@@ -331,7 +331,7 @@ fn larger_than_the_queue(run: &mut Run) -> Result<()> {
     load.begin_with(1)?;
     let mark = load.mark()?;
     thread::sleep(Duration::from_secs(5));
-    load.await_progress(run, &mark, Duration::from_secs(20))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.stop_input()?;
     load.wait_worked_off()?;
     let out = load.fixture.topic("out");
@@ -342,7 +342,7 @@ fn larger_than_the_queue(run: &mut Run) -> Result<()> {
     }
     let fans = committed
         .iter()
-        .filter(|row| row.value_text() == "many:2000")
+        .filter(|row| row.value_text() == "many:1500")
         .count();
     ensure!(fans >= 2 * usize::try_from(MANY)?, "{fans} records are too few");
     run.fault(
@@ -357,7 +357,7 @@ fn larger_than_the_queue(run: &mut Run) -> Result<()> {
 const ODD: Stream = Stream {
     guest: "identity",
     make: odd_record,
-    per_second: 300,
+    per_second: 200,
     topics: &["out"],
     fate: |_| vec![Due::only("out")],
 };
@@ -375,7 +375,7 @@ fn odd_record(partition: i32, number: u64) -> Message {
         5 => Message::new("", "empty key"),
         6 => Message::new(vec![0, 255, 128], vec![0, 159, 146, 150]),
         7 => Message::new(key, "{\"id\": "),
-        8 if number.is_multiple_of(10) => (0..HEADERS).fold(plain, |message, n| {
+        8 if number.is_multiple_of(40) => (0..HEADERS).fold(plain, |message, n| {
             // Some names twice, some values null, some empty.
             let value: Option<&[u8]> = [None, Some(b"".as_slice()), Some(&[0, 159, 255])]
                 .get(n % 3)
@@ -383,7 +383,7 @@ fn odd_record(partition: i32, number: u64) -> Message {
                 .flatten();
             message.with_header(&format!("h-{}", n / 2), value)
         }),
-        9 if number.is_multiple_of(10) => Message::new(key, vec![b'm'; 900_000]),
+        9 if number.is_multiple_of(40) => Message::new(key, vec![b'm'; 900_000]),
         _ => plain,
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use strait_tests::chaos::load::PARTITIONS;
+use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::progress::Mark;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::ORDERS;
@@ -94,13 +94,13 @@ fn input_grows(run: &mut Run) -> Result<()> {
         wait::until_true("commits in the new partitions", FOUND_WITHIN, || {
             Ok(load.mark()?.committed.len() == usize::try_from(partitions)?)
         })?;
-        load.await_progress(run, &mark, FOUND_WITHIN)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     let evidence = kill_in_transaction(&mut load, 0)?;
     run.fault("SIGKILL of a process that reads them", evidence);
     let mark = load.mark()?;
     load.restart(0)?;
-    load.await_progress(run, &mark, Duration::from_secs(30))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }
 
@@ -131,7 +131,7 @@ fn output_grows(run: &mut Run) -> Result<()> {
     run.fault("SIGKILL of a process that writes to them", evidence);
     let mark = load.mark()?;
     load.restart(0)?;
-    load.await_progress(run, &mark, Duration::from_secs(30))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle_and(run, |load| {
         let astray: Vec<Row> = load.fixture.read("audit")?.into_iter().filter(astray).collect();
         ensure!(astray.is_empty(), "{} are in other partitions", astray.len());
@@ -177,7 +177,7 @@ fn output_deleted(run: &mut Run) -> Result<()> {
     load.book.since.insert("out", still.committed.clone());
     load.fixture.create_topic("out", PARTITIONS)?;
     let mended = still.from_now();
-    load.await_progress(run, &mended, Duration::from_mins(1))?;
+    load.await_progress(run, &mended, PROGRESS_WITHIN)?;
     load.settle(run)
 }
 
@@ -308,7 +308,7 @@ fn input_deleted(run: &mut Run) -> Result<()> {
         Ok(load.mark()?.committed.len() == usize::try_from(PARTITIONS)?)
     })?;
     let again = load.mark()?;
-    load.await_progress(run, &again, Duration::from_secs(30))?;
+    load.await_progress(run, &again, PROGRESS_WITHIN)?;
     load.settle_and(run, |load| check_old_outputs(load, &old, &rows, &mark))
 }
 

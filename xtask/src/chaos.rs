@@ -16,7 +16,7 @@ struct Asked {
 /// Ends with the table of what was injected and what came of it.
 pub fn run(args: &[String]) -> Result<()> {
     let asked = Asked::parse(args)?;
-    tools::ensure()?;
+    tools::ensure_chaos()?;
     step("scenarios");
     let mut test = cargo(&[
         "test",

@@ -64,7 +64,6 @@ pub fn ensure() -> Result<()> {
 }
 
 /// And what only the scenarios need: clocks that jump.
-#[expect(dead_code, reason = "the command that runs all scenarios calls it")]
 pub fn ensure_chaos() -> Result<()> {
     ensure()?;
     if has_faketime() {

@@ -28,6 +28,9 @@ const LANES: u64 = 2;
 /// How long all that came in may take to be worked off once no more comes.
 const WORKED_OFF_WITHIN: Duration = Duration::from_mins(2);
 
+/// How long it may take until all partitions move on after any fault, on a busy machine.
+pub const PROGRESS_WITHIN: Duration = Duration::from_mins(1);
+
 /// How long a SIGTERM may take.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
