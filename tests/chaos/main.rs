@@ -18,6 +18,8 @@ mod storage;
 mod topics;
 
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +29,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use strait_tests::binary;
 use strait_tests::chaos::session::Session;
 use strait_tests::chaos::{Scenario, Selection, Verdict, table};
 
-/// Every scenario, in the order in which they run: that of their numbers.
+/// Every scenario, in the order in which they run: that of their numbers, but for the soak.
 fn scenarios() -> Vec<Scenario> {
     let mut all = [
         clients::SCENARIOS,
@@ -50,6 +53,8 @@ fn scenarios() -> Vec<Scenario> {
     .concat();
     all.sort_by_key(|scenario| match scenario.number {
         0 => u8::MAX,
+        // It takes as long as many others.
+        soak::NUMBER => u8::MAX - 1,
         number => number,
     });
     all
@@ -73,9 +78,11 @@ fn run() -> Result<ExitCode> {
     let minutes = setting("STRAIT_CHAOS_MINUTES")?;
     let until = Instant::now() + Duration::from_secs(minutes.unwrap_or(0) * 60);
     let session = Arc::new(Session::default());
+    // As far as it has come, for whoever does not want to wait for the end.
+    let table = binary::kept_folder("chaos")?.join("table.md");
     let mut failed = false;
     loop {
-        failed |= round(&arguments, &session, seed).has_failed();
+        failed |= round(&arguments, &session, seed, &table).has_failed();
         seed += 1;
         if Instant::now() >= until || arguments.list {
             break;
@@ -98,14 +105,24 @@ fn run() -> Result<ExitCode> {
 }
 
 /// Runs what the arguments select once.
-fn round(arguments: &Arguments, session: &Arc<Session>, seed: u64) -> libtest_mimic::Conclusion {
+fn round(
+    arguments: &Arguments,
+    session: &Arc<Session>,
+    seed: u64,
+    table: &Path,
+) -> libtest_mimic::Conclusion {
     let trial = |scenario: Scenario| {
         let session = Arc::clone(session);
+        let file = table.to_owned();
         let is_long = scenario.selection == Selection::Long;
-        Trial::test(scenario.name, move || match session.run(scenario, seed).verdict {
-            Verdict::Passed => Ok(()),
-            Verdict::Failed(reason) => Err(Failed::from(format!("{reason}\nrepeat with --seed {seed}"))),
-            Verdict::NotRun(reason) => Err(Failed::from(format!("not run: {reason}"))),
+        Trial::test(scenario.name, move || {
+            let outcome = session.run(scenario, seed);
+            fs::write(&file, table::render(&session.outcomes()))?;
+            match outcome.verdict {
+                Verdict::Passed => Ok(()),
+                Verdict::Failed(reason) => Err(Failed::from(format!("{reason}\nrepeat with --seed {seed}"))),
+                Verdict::NotRun(reason) => Err(Failed::from(format!("not run: {reason}"))),
+            }
         })
         .with_ignored_flag(is_long)
     };

@@ -38,6 +38,8 @@ use strait_tests::wait;
 use injection::{Goal, Injection, REFUSED_OFFSETS};
 use picture::Phase;
 
+pub const NUMBER: u8 = 30;
+
 pub const SCENARIOS: &[Scenario] = &[Scenario {
     number: 30,
     name: "soak",
