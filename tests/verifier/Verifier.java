@@ -509,6 +509,11 @@ public final class Verifier {
                         look = System.nanoTime() + LOOK_FOR_PARTITIONS.toNanos();
                         assign(consumer);
                     }
+                    if (consumer.assignment().isEmpty()) {
+                        Thread.sleep(20); // a node that does not know the topic yet
+                        look = System.nanoTime();
+                        continue;
+                    }
                     var polled = consumer.poll(Duration.ofMillis(100));
                     synchronized (rows) {
                         polled.forEach(record -> rows.add(joined(row(record))));
