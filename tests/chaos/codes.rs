@@ -59,7 +59,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// How soon records must move again.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 
 /// An error code of Kafka's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

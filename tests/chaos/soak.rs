@@ -9,11 +9,13 @@
 //! - After a warm-up of the first fifth of the commits, a line through the samples does not
 //!   rise: not by more than twice its standard error, or else by less over the whole run than
 //!   64 KiB of memory for each 1000 transactions, or than one file or thread for each 100 new
-//!   producers. A new producer has several threads and files and some 100 KiB of its own, so
-//!   one in a hundred that is not let go of would be seen.
+//!   producers, and one at least. A new producer has several threads and files and some
+//!   100 KiB of its own, so one in a hundred that is not let go of would be seen. What is too
+//!   short for such a line is not judged, and has not run.
 //! - Once the work is done, the process has no more files and threads than before the first fault.
 //!
-//! `STRAIT_CHAOS_SOAK_SCALE` is the size in percent, 100 if it is not set. Samples and a
+//! `STRAIT_CHAOS_SOAK_SCALE` is the size in percent, 100 if it is not set: a small one shows
+//! whether the scenario works. Samples and a
 //! picture of them go to `target/strait-tests/chaos/soak.csv` and `.svg`.
 
 mod injection;
@@ -28,9 +30,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use strait_tests::binary;
-use strait_tests::chaos::slope::Slope;
+use strait_tests::chaos::slope::{SAMPLES_MIN, Slope};
 use strait_tests::chaos::vitals::{Sample, Vitals, Watch};
-use strait_tests::chaos::{Load, Run, Scenario, Selection};
+use strait_tests::chaos::{Load, NotRun, Run, Scenario, Selection};
 use strait_tests::cluster::{Cluster, Kind};
 use strait_tests::proxy::{Api, Proxy};
 use strait_tests::wait;
@@ -85,7 +87,7 @@ fn soak(run: &mut Run) -> Result<()> {
     let before = Vitals::of(pid)?;
     let injected = injection.run();
     let worked = watch.samples().len();
-    let settled = injected.and_then(|()| at_rest(&mut load, pid, before));
+    let rested = at_rest(&mut load, pid, before);
     let record = Record {
         samples: watch.stop()?,
         worked,
@@ -110,12 +112,16 @@ fn soak(run: &mut Run) -> Result<()> {
             seen.code(Api::INIT_PRODUCER_ID, 0)
         ),
     );
-    settled?;
+    injected?;
     let judged = record.judge();
-    let (Ok(said) | Err(said)) = &judged;
-    run.fault(format!("{} small transactions", seen.committed), said);
+    let said = judged
+        .as_ref()
+        .map_or_else(ToString::to_string, |course| course.said.clone());
+    run.fault(format!("{} small transactions", seen.committed), &said);
     load.settle(run)?;
-    judged.map(|_| ()).map_err(|said| anyhow::anyhow!(said))
+    rested.with_context(|| said.clone())?;
+    ensure!(!judged?.rises, said);
+    Ok(())
 }
 
 fn goal() -> Result<Goal> {
@@ -153,6 +159,12 @@ struct Record {
     goal: Goal,
 }
 
+/// How all columns went, in words, and whether one of them has risen.
+struct Course {
+    said: String,
+    rises: bool,
+}
+
 /// A column of the samples, with how much it may rise over the time that is judged.
 struct Column {
     name: &'static str,
@@ -166,17 +178,17 @@ impl Record {
         self.samples.partition_point(|sample| sample.committed < from)
     }
 
-    /// In words: how the columns went, and whether one of them has risen.
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    fn judge(&self) -> Result<String, String> {
+    fn judge(&self) -> Result<Course> {
         let judged = self.samples.get(self.warm()..self.worked).unwrap_or_default();
         let (Some(first), Some(last)) = (judged.first(), judged.last()) else {
-            return Err("no samples after the warm-up".to_owned());
+            bail!("no samples after the warm-up");
         };
         let seconds = last.seconds - first.seconds;
         let commits = (last.committed - first.committed) as f64;
         let reloads = (last.inits - first.inits) as f64;
-        let handles = HANDLES_PER_RELOAD * reloads;
+        // What rises by less than one has not risen.
+        let handles = (HANDLES_PER_RELOAD * reloads).max(1.0);
         let columns = [
             Column {
                 name: "memory in KiB",
@@ -201,7 +213,11 @@ impl Record {
             let of = |sample: &Sample| (sample.seconds, value(&sample.vitals) as f64);
             let points: Vec<_> = judged.iter().map(of).collect();
             let Some(slope) = Slope::of(&points) else {
-                return Err(format!("{} samples after the warm-up are too few", points.len()));
+                let too_few = format!(
+                    "{} s after the warm-up are too few for a line: {SAMPLES_MIN} at least",
+                    points.len()
+                );
+                return Err(NotRun(too_few).into());
             };
             let (rise, error) = (slope.rise * seconds, slope.error * seconds);
             let verdict = if slope.rises() && rise > bound {
@@ -217,7 +233,7 @@ impl Record {
             );
             debug_assert!(written.is_ok());
         }
-        if rises { Err(said) } else { Ok(said) }
+        Ok(Course { said, rises })
     }
 
     fn save(&self) -> Result<()> {

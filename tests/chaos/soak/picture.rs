@@ -14,10 +14,13 @@ pub struct Phase {
     pub name: &'static str,
 }
 
+/// What it shows, in which colour.
+type Panel = (&'static str, RGBColor, fn(&Sample) -> f64);
+
 /// Draws them into a file.
 #[allow(clippy::cast_precision_loss, reason = "as exact as pixels are")]
 pub fn draw(path: &Path, samples: &[Sample], phases: &[Phase]) -> Result<()> {
-    let panels: [(&str, RGBColor, fn(&Sample) -> f64); 3] = [
+    let panels: [Panel; 3] = [
         ("resident memory, MiB", BLUE, |sample| {
             sample.vitals.resident_kib as f64 / 1024.0
         }),
@@ -69,7 +72,13 @@ fn panel<'a>(
     for Phase { from, name } in phases {
         let line = [(*from, 0.0), (*from, top)];
         chart.draw_series(LineSeries::new(line, BLACK.mix(0.4)))?;
-        let place = (*from + end / 200.0, top * 0.98);
+        // At the right end there is room on the other side only.
+        let beside = if *from > 0.9 * end {
+            -end / 20.0
+        } else {
+            end / 200.0
+        };
+        let place = (*from + beside, top * 0.98);
         let text = Text::new(*name, place, ("sans-serif", 12).into_font());
         chart.plotting_area().draw(&text)?;
     }
