@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rand::Rng as _;
 use strait::fault::{Point, Sabotage};
-use strait_tests::chaos::load::DRAIN_LIMIT;
+use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::proxy::Api;
 use strait_tests::wait;
@@ -123,6 +123,19 @@ pub fn kill_in_transaction(load: &mut Load, process: usize) -> Result<String> {
         |id| format!("the coordinator lists {id} as Ongoing afterwards"),
     );
     Ok(format!("the process is gone by signal 9; {left}"))
+}
+
+/// Kills the only process so many times, at moments left to chance.
+pub fn kill_often(run: &mut Run, load: &mut Load, times: usize) -> Result<()> {
+    for _ in 0..times {
+        std::thread::sleep(Duration::from_millis(run.random.random_range(0..700)));
+        let mark = load.mark()?;
+        let evidence = kill_in_transaction(load, 0)?;
+        run.fault("SIGKILL of the only process", evidence);
+        load.restart(0)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
+    }
+    Ok(())
 }
 
 const STOPS: usize = 5;

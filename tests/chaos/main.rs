@@ -12,6 +12,7 @@ mod group;
 mod late;
 mod network;
 mod nodes;
+mod poison;
 mod records;
 mod soak;
 mod storage;
@@ -45,6 +46,7 @@ fn scenarios() -> Vec<Scenario> {
         group::SCENARIOS,
         topics::SCENARIOS,
         access::SCENARIOS,
+        poison::SCENARIOS,
         records::SCENARIOS,
         bounces::SCENARIOS,
         clocks::SCENARIOS,

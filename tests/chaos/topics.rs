@@ -54,14 +54,6 @@ pub const SCENARIOS: &[Scenario] = &[
         sabotage: None,
         run: input_deleted,
     },
-    Scenario {
-        number: 23,
-        name: "input_made_again_unseen",
-        expects: "a process that slept meanwhile does not go on in the new topic where it stood in the old one",
-        selection: Selection::Long,
-        sabotage: None,
-        run: input_made_again_unseen,
-    },
 ];
 
 /// How soon a client looks for changes of a topic here; 30 s for the input by default.
@@ -293,8 +285,9 @@ fn input_deleted(run: &mut Run) -> Result<()> {
     run.fault("the input is deleted", gone);
     wait::until_true("members without a partition", Duration::from_secs(40), || {
         let members = verifier.members(load.fixture.name())?;
+        // Whoever has nothing to read may also leave.
         ensure!(
-            members.len() == 4 && members.iter().all(|count| *count == 0),
+            members.iter().all(|count| *count == 0),
             "the members hold {members:?}"
         );
         Ok(true)
@@ -310,56 +303,6 @@ fn input_deleted(run: &mut Run) -> Result<()> {
     let again = load.mark()?;
     load.await_progress(run, &again, PROGRESS_WITHIN)?;
     load.settle_and(run, |load| check_old_outputs(load, &old, &rows, &mark))
-}
-
-fn input_made_again_unseen(run: &mut Run) -> Result<()> {
-    let mut load = quick_to_look(run)?;
-    // Asleep, it is to stay a member.
-    load.fixture.set_session(Duration::from_secs(30))?;
-    load.begin_with(1)?;
-    let verifier = load.fixture.verifier().clone();
-    let topic = load.fixture.topic("in");
-    let old = verifier.topic_id(&topic)?;
-    let sent = load.finish_input()?;
-    load.wait_worked_off()?;
-    load.forget_sent(sent);
-    let stood = load.mark()?.committed;
-    load.process(0)?.freeze()?;
-    verifier.delete_topic(&topic)?;
-    wait::until_true("the topic to be gone", Duration::from_secs(20), || {
-        Ok(verifier.leaders(&topic).is_err())
-    })?;
-    load.fixture.create_topic("in", PARTITIONS)?;
-    let new = verifier.topic_id(&topic)?;
-    load.feed_at(4 * ORDERS.per_second)?;
-    let highest = stood.values().copied().max().unwrap_or(0);
-    wait::until_true("more records than there were", Duration::from_mins(1), || {
-        Ok(verifier
-            .ends(&topic)?
-            .iter()
-            .all(|ends| ends.high > highest + 200))
-    })?;
-    load.stop_input()?;
-    run.fault(
-        "the input is deleted and made again while the process sleeps",
-        format!("by the judge {new} instead of {old}, with more than {highest} records in each partition"),
-    );
-    load.book.foreign_inputs.push(old);
-    load.process(0)?.thaw()?;
-    let thawed = Instant::now();
-    wait::until_true("all of the new topic, or a stop", Duration::from_mins(1), || {
-        if !load.process(0)?.is_running()? {
-            return Ok(true);
-        }
-        load.fixture.committed_to_end(&topic)?;
-        Ok(true)
-    })?;
-    run.progressed(thawed.elapsed());
-    if !load.process(0)?.is_running()? {
-        // It has stopped loudly, and somebody has looked.
-        load.restart(0)?;
-    }
-    load.settle(run)
 }
 
 /// Of the deleted topic nothing is doubled, and what was committed before is there.

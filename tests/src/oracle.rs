@@ -25,10 +25,13 @@ const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// How long the last markers may take.
 const STABLE_WITHIN: Duration = Duration::from_secs(30);
 
+/// What must become of a record.
+pub type FateOf = Box<dyn Fn(&Row) -> Vec<Due>>;
+
 /// What must stand where, and from which records on.
 pub struct Book {
     pub topics: Vec<&'static str>,
-    pub fate: Box<dyn Fn(&Row) -> Vec<Due>>,
+    pub fate: FateOf,
     /// Decided records that the input topic has lost since.
     pub gone: Vec<Row>,
     /// Of these topics only what comes of records from these offsets on, by input partition,

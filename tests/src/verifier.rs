@@ -207,13 +207,22 @@ impl Verifier {
 
     /// Stable offsets of the group by topic and partition.
     pub fn committed(&self, group: &str) -> Result<HashMap<(String, i32), i64>> {
+        self.offsets_of("committed", group)
+    }
+
+    /// The same, whatever an open transaction may make of them.
+    pub fn committed_so_far(&self, group: &str) -> Result<HashMap<(String, i32), i64>> {
+        self.offsets_of("committed-so-far", group)
+    }
+
+    fn offsets_of(&self, command: &str, group: &str) -> Result<HashMap<(String, i32), i64>> {
         let parse = |row: &Vec<String>| {
             Ok((
                 (field(row, 0)?.to_owned(), field(row, 1)?.parse()?),
                 field(row, 2)?.parse()?,
             ))
         };
-        self.ask("committed", &[group])?.iter().map(parse).collect()
+        self.ask(command, &[group])?.iter().map(parse).collect()
     }
 
     /// Commits `offset` for every partition of the topic. The group must be empty.

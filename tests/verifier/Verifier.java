@@ -141,7 +141,8 @@ public final class Verifier {
             case "ends" -> ends(arguments.get(0));
             case "dump" -> dump(arguments.get(0), arguments.get(1));
             case "send" -> send(arguments.get(0), arguments.subList(1, arguments.size()));
-            case "committed" -> committed(arguments.get(0));
+            case "committed" -> committed(arguments.get(0), true);
+            case "committed-so-far" -> committed(arguments.get(0), false);
             case "commit" -> commit(arguments.get(0), arguments.get(1), Long.parseLong(arguments.get(2)));
             case "forget" -> forget(arguments.get(0), arguments.get(1));
             case "members" -> members(arguments.get(0));
@@ -305,10 +306,10 @@ public final class Verifier {
         return rows;
     }
 
-    /** Rows: topic, partition, offset. Waits for offsets that a transaction has not decided. */
-    private List<List<Object>> committed(String group) throws Exception {
+    /** Rows: topic, partition, offset. Stable: without those that an open transaction may change. */
+    private List<List<Object>> committed(String group, boolean stable) throws Exception {
         List<List<Object>> rows = new ArrayList<>();
-        var options = new ListConsumerGroupOffsetsOptions().requireStable(true).timeoutMs(5000);
+        var options = new ListConsumerGroupOffsetsOptions().requireStable(stable).timeoutMs(5000);
         var all = Map.of(group, new ListConsumerGroupOffsetsSpec());
         admin.listConsumerGroupOffsets(all, options).partitionsToOffsetAndMetadata(group).get()
                 .forEach((p, at) -> rows.add(List.of(p.topic(), p.partition(), at == null ? -1 : at.offset())));
