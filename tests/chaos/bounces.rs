@@ -59,7 +59,7 @@ fn module_swapped(run: &mut Run) -> Result<()> {
         for process in 0..PROCESSES {
             let mark = load.mark()?;
             let how = if process == 1 {
-                kill_in_transaction(&mut load, process)?
+                kill_in_transaction(&mut load, process)?.to_string()
             } else {
                 let code = load.process(process)?.terminate(DRAIN_LIMIT)?;
                 ensure!(code == 0, "SIGTERM ended it with {code}");

@@ -22,7 +22,7 @@ pub const SCENARIOS: &[Scenario] = &[
         number: 11,
         name: "replies_cut",
         expects: "the outcome is looked up, and the producer replaced before it begins again",
-        selection: Selection::Short,
+        selection: Selection::Long,
         sabotage: None,
         run: replies_cut,
     },

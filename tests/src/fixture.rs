@@ -265,6 +265,20 @@ impl Fixture {
         Ok(())
     }
 
+    /// The id of a transaction of the pipeline that is open now.
+    pub fn open_transaction(&self) -> Result<Option<String>> {
+        let known = self.verifier().transactions(&format!("{}.", self.name))?;
+        let open = known.into_iter().find(|known| known.state == "Ongoing");
+        Ok(open.map(|known| known.id))
+    }
+
+    /// Waits until one is.
+    pub fn wait_open_transaction(&self) -> Result<String> {
+        wait::until("an open transaction", Duration::from_secs(20), || {
+            self.open_transaction()
+        })
+    }
+
     /// Each record of `in` stands in `out` exactly once, in order, found by its key.
     pub fn check_copied(&self) -> Result<()> {
         let expected: Vec<Expected> = self.read("in")?.iter().map(Expected::by_key).collect();

@@ -1,7 +1,6 @@
 //! Black-box tests: the real binary against a real Kafka.
 
 mod delivery;
-mod exactly_once;
 mod harness;
 mod hostile;
 mod identity;

@@ -16,9 +16,8 @@ use strait_tests::produce::{Input, Message, Steady};
 use strait_tests::strait::Strait;
 use strait_tests::wait;
 
-use crate::exactly_once;
-
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+const PARTITIONS: i32 = 6;
 const SOURCE: &str = "strait-source";
 
 /// What `strait verify --json` said.
@@ -408,7 +407,7 @@ fn outputs_without_coordinates_and_unknown_groups_are_refused() -> Result<()> {
 /// A build that commits offsets outside the transaction, killed a few times, is found out.
 #[test]
 fn offsets_outside_the_transaction_are_found_out() -> Result<()> {
-    let mut fixture = exactly_once::orders("verify-faulty")?;
+    let mut fixture = orders("verify-faulty")?;
     fixture.set("provenance", json!("headers"))?;
     let start = || -> Result<Strait> {
         let mut command = fixture.command(Build::Faulty, "run")?;
@@ -417,10 +416,11 @@ fn offsets_outside_the_transaction_are_found_out() -> Result<()> {
         strait.wait_ready()?;
         Ok(strait)
     };
-    let partitions = exactly_once::PARTITIONS;
-    let steady = Steady::start(fixture.bootstrap(), &fixture.topic("in"), partitions, 400, order)?;
+    let steady = Steady::start(fixture.bootstrap(), &fixture.topic("in"), PARTITIONS, 400, order)?;
     for _ in 0..6 {
-        exactly_once::kill_in_transaction(&fixture, &mut start()?)?;
+        let mut strait = start()?;
+        fixture.wait_open_transaction()?;
+        strait.kill()?;
     }
     let mut strait = start()?;
     steady.stop()?;
@@ -430,4 +430,15 @@ fn offsets_outside_the_transaction_are_found_out() -> Result<()> {
     ensure!(verdict.code == 1, "the fault went unseen: {:#}", verdict.report);
     ensure!(verdict.count("lost") > 0, "{:#}", verdict.report);
     Ok(())
+}
+
+fn orders(name: &str) -> Result<Fixture> {
+    let mut fixture = Fixture::new(name, PARTITIONS, "orders")?;
+    fixture.create_topic("audit", PARTITIONS)?;
+    fixture.dead_letter()?;
+    fixture.set("outputs.audit", json!(fixture.topic("audit")))?;
+    fixture.set_stage("settings", json!({ "minimum": MINIMUM }))?;
+    fixture.set("lanes", json!(2))?;
+    fixture.set_session(Duration::from_secs(3))?;
+    Ok(fixture)
 }
