@@ -199,7 +199,7 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
             command.env("STRAIT_FAULT", Sabotage::AbortEveryThird.as_str());
         }
         load.restart_as(0, command)?;
-        let status = load.process(0)?.wait_end(Duration::from_secs(60))?;
+        let status = load.process(0)?.wait_end(Duration::from_mins(1))?;
         ensure!(
             status.signal() == Some(9),
             "{}: it ended with {status}",
@@ -232,7 +232,7 @@ fn zombie_comes_back(run: &mut Run) -> Result<()> {
             format!("{evidence}; {open} was Ongoing before"),
         );
         let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
-        wait::until_true("four members again", Duration::from_secs(60), members)?;
+        wait::until_true("four members again", Duration::from_mins(1), members)?;
         load.wait_moving(Duration::from_secs(30))?;
     }
     load.settle(run)
@@ -257,7 +257,7 @@ fn frozen_past_timeout(run: &mut Run) -> Result<()> {
     let mark = load.mark()?;
     let before = wire.counts_of(&prefix);
     load.process(0)?.thaw()?;
-    load.await_progress(run, &mark.from_now(), Duration::from_secs(60))?;
+    load.await_progress(run, &mark.from_now(), Duration::from_mins(1))?;
     let inits = wire
         .counts_of(&prefix)
         .since(&before)
@@ -280,10 +280,10 @@ fn hijacked(run: &mut Run) -> Result<()> {
         let before = wire.counts_of(&id);
         load.fixture.verifier().hijack(&id)?;
         let mark = load.mark()?;
-        let taken_back = wire.wait(&id, "the id taken back", Duration::from_secs(60), |counts| {
+        let taken_back = wire.wait(&id, "the id taken back", Duration::from_mins(1), |counts| {
             counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
         })?;
-        load.await_progress(run, &mark.from_now(), Duration::from_secs(60))?;
+        load.await_progress(run, &mark.from_now(), Duration::from_mins(1))?;
         let refused: u64 = FENCED
             .iter()
             .flat_map(|code| OF_A_TRANSACTION.map(|api| taken_back.since(&before).code(api, *code)))
@@ -329,6 +329,6 @@ fn shared(run: &mut Run) -> Result<()> {
         format!("one of them ended with exit code {code}"),
     );
     let mark = load.mark()?;
-    load.await_progress(run, &mark, Duration::from_secs(60))?;
+    load.await_progress(run, &mark, Duration::from_mins(1))?;
     load.settle(run)
 }

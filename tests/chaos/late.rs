@@ -65,7 +65,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const ROUNDS: usize = 3;
 
 /// Refusals that an old epoch earns: `INVALID_PRODUCER_EPOCH`, `PRODUCER_FENCED`.

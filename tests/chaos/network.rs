@@ -69,7 +69,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// How soon records must move again.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 
 /// What passes in a transaction.
 pub const OF_A_TRANSACTION: [Api; 5] = [
@@ -170,9 +170,13 @@ fn cut_off(run: &mut Run, time: Duration) -> Result<()> {
 fn one_way(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 2)?;
     let cluster = Arc::clone(run.cluster());
-    let ways: [(&str, fn(&Proxy, Flow)); 2] = [("replies", Proxy::replies), ("requests", Proxy::requests)];
-    for (way, hold) in ways {
-        cluster.proxies().iter().for_each(|proxy| hold(proxy, Flow::Hold));
+    for way in ["replies", "requests"] {
+        for proxy in cluster.proxies() {
+            match way {
+                "replies" => proxy.replies(Flow::Hold),
+                _ => proxy.requests(Flow::Hold),
+            }
+        }
         // Longer than a request may take.
         std::thread::sleep(Duration::from_secs(15));
         let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();

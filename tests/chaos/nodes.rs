@@ -69,7 +69,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// How soon records must move again after a node has gone.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 
 fn killed(run: &mut Run, roles: &[Role]) -> Result<()> {
     let load = Load::begin(run, 2)?;

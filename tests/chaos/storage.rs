@@ -39,7 +39,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 
 fn mount(path: &Path, size_mib: u32) -> Result<Tmpfs> {
     Tmpfs::mount(path, size_mib).map_err(|error| {
