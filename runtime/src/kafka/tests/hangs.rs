@@ -65,7 +65,12 @@ fn lose_coordinator(fenced_after: Duration) -> bool {
         Err(TransactionError::NoVerdict(_)) => producer
             .suspicion()
             .is_some_and(|why| why.contains("never came back")),
-        Err(other) => panic!("{other}"),
+        // The request was on its way to the node that left.
+        Err(TransactionError::Abortable(_)) => {
+            producer.abort(soon()).unwrap();
+            false
+        }
+        Err(fatal) => panic!("{fatal}"),
     };
     producer.discard();
     transact(&mut factory.open(soon()).unwrap(), || ()).unwrap();
