@@ -44,8 +44,8 @@ const BOUNDS_WAIT: Duration = Duration::from_secs(5);
 /// librdkafka's "end of the log": where a partition waits until its start is known.
 const LOG_END: i64 = -1;
 
-/// What was asked anew for one look at partitions without a committed offset, once for all
-/// of them: what is in memory may be of a topic that was made again since.
+/// What was asked anew for one look at where partitions start, once for all of them: what is
+/// in memory may be of a topic that was made again since.
 #[derive(Default)]
 struct Fresh {
     marks: Option<Arc<Marks>>,
@@ -64,12 +64,18 @@ impl Fresh {
             None => directory.marks()?,
         };
         let marks = self.marks.insert(marks);
-        let topic_id = match self.topic_ids.get(&id.topic) {
-            Some(topic_id) => Arc::clone(topic_id),
-            None => directory.topic(&id.topic, i32::MAX)?.id,
-        };
-        let topic_id = self.topic_ids.entry(id.topic.clone()).or_insert(topic_id);
-        Ok(decide(marks, topic_id, id.partition, start))
+        let marks = Arc::clone(marks);
+        let topic_id = self.topic_id(directory, id)?;
+        Ok(decide(&marks, &topic_id, id.partition, start))
+    }
+
+    fn topic_id<D: Directory>(&mut self, directory: &D, id: &TopicPartition) -> Result<Arc<str>, KafkaError> {
+        if let Some(topic_id) = self.topic_ids.get(&id.topic) {
+            return Ok(Arc::clone(topic_id));
+        }
+        let topic_id = directory.topic(&id.topic, i32::MAX)?.id;
+        self.topic_ids.insert(id.topic.clone(), Arc::clone(&topic_id));
+        Ok(topic_id)
     }
 }
 
@@ -177,7 +183,7 @@ where
                 break;
             }
             let result = match offset {
-                Some(offset) => self.start_committed(&id, offset),
+                Some(offset) => self.start_committed(&id, offset, &mut fresh),
                 None => self.start_uncommitted(&id, &mut fresh)?,
             };
             if let Err(error) = result {
@@ -219,8 +225,13 @@ where
         stable
     }
 
-    fn start_committed(&mut self, id: &TopicPartition, offset: i64) -> Result<(), KafkaError> {
-        let topic_id = self.directory.topic(&id.topic, id.partition)?.id;
+    fn start_committed(
+        &mut self,
+        id: &TopicPartition,
+        offset: i64,
+        fresh: &mut Fresh,
+    ) -> Result<(), KafkaError> {
+        let topic_id = fresh.topic_id(&*self.directory, id)?;
         let marked = self.directory.known_marks()?.has(&topic_id, id.partition);
         if let Some(partition) = self.partitions.get_mut(id) {
             partition.start_at(offset, Standing::Steady);

@@ -370,6 +370,27 @@ fn a_lane_that_gets_nowhere_says_why() {
     assert!(reason.contains("POLICY_VIOLATION"), "{reason}");
 }
 
+#[test]
+fn a_partition_that_comes_back_may_be_of_a_topic_that_was_made_again() {
+    let log = Log::new(inputs(1, 10, |_| "pass"), Faults::default(), 8);
+    let mut lane = lane(plan(Then::Stop), &log);
+    lane.replace_producer().unwrap();
+    while lane.partitions.is_empty() {
+        lane.round().unwrap();
+    }
+    let ids = lane.partitions.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+    assert_eq!(&*lane.directory.topic("in", 0).unwrap().id, "topic-id");
+    // Another member has begun with the new topic, so that there is a committed offset.
+    {
+        let state = &mut *log.0.borrow_mut();
+        state.topic_id = "another-id";
+        state.committed = [(0, 3)].into();
+    }
+    lane.revoked(&ids, true).unwrap();
+    lane.assigned(&ids).unwrap();
+    assert_eq!(&*lane.directory.topic("in", 0).unwrap().id, "another-id");
+}
+
 /// A lane inside a transaction, and its log, in which another member has gone on meanwhile.
 fn overtaken(session: Duration) -> (MemoryLane, Log) {
     let log = Log::new(inputs(1, 100, |_| "pass"), Faults::default(), 7);

@@ -47,6 +47,8 @@ struct Transaction {
 #[derive(Debug)]
 pub struct State {
     pub inputs: Vec<Vec<Rec>>,
+    /// Of the input; another one, once it is deleted and made again.
+    pub topic_id: &'static str,
     /// Control records at the end of each partition.
     pub tail: i64,
     pub committed: HashMap<i32, i64>,
@@ -71,6 +73,7 @@ impl Log {
     pub fn new(inputs: Vec<Vec<Rec>>, faults: Faults, seed: u64) -> Self {
         Self(Rc::new(RefCell::new(State {
             inputs,
+            topic_id: "topic-id",
             tail: 0,
             committed: HashMap::new(),
             outputs: Vec::new(),
@@ -100,7 +103,7 @@ impl Log {
     }
 
     pub fn directory(&self) -> MemoryDirectory {
-        MemoryDirectory(self.clone())
+        MemoryDirectory(self.clone(), RefCell::default())
     }
 
     /// Whether everything was read and committed.
@@ -522,26 +525,35 @@ impl Producer for MemoryProducer {
     fn discard(self) {}
 }
 
-pub struct MemoryDirectory(Log);
+pub struct MemoryDirectory(Log, RefCell<Option<TopicFacts>>);
+
+impl MemoryDirectory {
+    fn ask(&self) -> TopicFacts {
+        let state = self.0.0.borrow();
+        let facts = TopicFacts {
+            id: state.topic_id.into(),
+            partitions: i32::try_from(state.inputs.len()).unwrap(),
+        };
+        *self.1.borrow_mut() = Some(facts.clone());
+        facts
+    }
+}
 
 impl Directory for MemoryDirectory {
     fn cluster_id(&self) -> Arc<str> {
         "memory".into()
     }
 
-    fn topic(&self, _: &str, _: i32) -> Result<TopicFacts, KafkaError> {
-        let partitions = i32::try_from(self.0.0.borrow().inputs.len()).unwrap();
-        Ok(TopicFacts {
-            id: "topic-id".into(),
-            partitions,
-        })
+    fn topic(&self, _: &str, partition: i32) -> Result<TopicFacts, KafkaError> {
+        let known = self.1.borrow().clone();
+        Ok(known
+            .filter(|facts| facts.partitions > partition)
+            .unwrap_or_else(|| self.ask()))
     }
 
     fn input(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
-        Ok(BTreeMap::from([(
-            "topic-id".to_owned(),
-            self.topic("in", 0)?.partitions,
-        )]))
+        let facts = self.ask();
+        Ok(BTreeMap::from([(facts.id.to_string(), facts.partitions)]))
     }
 
     fn forget_marks(&self) {}
