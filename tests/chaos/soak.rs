@@ -15,8 +15,8 @@
 //! - Once the work is done, the process has no more files and threads than before the first fault.
 //!
 //! `STRAIT_CHAOS_SOAK_SCALE` is the size in percent, 100 if it is not set: a small one shows
-//! whether the scenario works. Samples and a
-//! picture of them go to `target/strait-tests/chaos/soak.csv` and `.svg`.
+//! whether the scenario works. Samples and a picture of them go to
+//! `target/strait-tests/chaos/soak.csv` and `.svg`.
 
 mod injection;
 mod picture;
@@ -43,7 +43,7 @@ use picture::Phase;
 pub const NUMBER: u8 = 30;
 
 pub const SCENARIOS: &[Scenario] = &[Scenario {
-    number: 30,
+    number: NUMBER,
     name: "soak",
     expects: "memory, files and threads stay as they are",
     selection: Selection::Long,

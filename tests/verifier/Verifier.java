@@ -511,8 +511,8 @@ public final class Verifier {
                         assign(consumer);
                     }
                     if (consumer.assignment().isEmpty()) {
-                        Thread.sleep(20); // a node that does not know the topic yet
-                        look = System.nanoTime();
+                        look = System.nanoTime(); // not every node knows a new topic at once
+                        Thread.sleep(50);
                         continue;
                     }
                     var polled = consumer.poll(Duration.ofMillis(100));

@@ -1,6 +1,7 @@
 //! Every check and every test.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -10,8 +11,15 @@ use crate::tools;
 /// Folders whose crates are transforms.
 const TRANSFORMS: [&str; 2] = ["examples", "tests/guests"];
 
+/// The crate of the tests that drive the binary.
+const BLACK_BOX: &str = "strait-tests";
+
 /// Tests that the inner loop leaves out.
 const SLOW_TESTS: &str = "strait/slow-tests";
+
+/// Most tests of the libraries wait for librdkafka's timeouts, so many of them run at once. Those
+/// of the whole share one Kafka and the machine's cores.
+const WAITING_TESTS: &str = "8";
 
 /// Ends with cargo test's own closing lines.
 pub fn all(args: &[String]) -> Result<()> {
@@ -33,21 +41,37 @@ pub fn all(args: &[String]) -> Result<()> {
     clippy.env("CARGO_TERM_COLOR", "auto");
     shown(clippy)?;
     transforms()?;
-    step("tests");
-    let mut test = cargo(&["test", "--locked"]);
+    if !args.is_empty() {
+        step("tests");
+        return shown(test(args));
+    }
+    step("tests of the libraries");
+    let mut libraries = test(&["--workspace".into(), "--exclude".into(), BLACK_BOX.into()]);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        libraries.env("RUST_TEST_THREADS", WAITING_TESTS);
+    }
+    shown(libraries)?;
+    step("tests of the whole");
+    shown(test(&["--package".into(), BLACK_BOX.into()]))
+}
+
+/// `cargo test` with everything that the inner loop leaves out.
+fn test(args: &[String]) -> Command {
+    let mut test = cargo(&["test", "--locked", "--features", SLOW_TESTS]);
     // Cargo would pass over `--package` beside `--workspace`.
+    let selects = ["-p", "--package", "--workspace"];
     if !args
         .iter()
-        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
+        .any(|arg| selects.iter().any(|option| arg.starts_with(option)))
     {
-        test.args(["--workspace", "--features", SLOW_TESTS]);
+        test.arg("--workspace");
     }
     test.args(args);
     // The tests read back with Kafka's own Java clients, so their broker is run by Java, too.
     if std::env::var_os("KAFKA_HOME").is_none() {
         test.env("STRAIT_KAFKA", "maven");
     }
-    shown(test)
+    test
 }
 
 /// Builds the transforms that the tests load, by the command that users have for it.
