@@ -43,29 +43,36 @@ pub fn all(args: &[String]) -> Result<()> {
     transforms()?;
     if !args.is_empty() {
         step("tests");
-        return shown(test(args));
+        return shown(test(&what_is_asked_for(args)));
     }
     step("tests of the libraries");
-    let mut libraries = test(&["--workspace".into(), "--exclude".into(), BLACK_BOX.into()]);
+    let mut libraries = test(&["--workspace", "--exclude", BLACK_BOX, "--features", SLOW_TESTS]);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         libraries.env("RUST_TEST_THREADS", WAITING_TESTS);
     }
     shown(libraries)?;
     step("tests of the whole");
-    shown(test(&["--package".into(), BLACK_BOX.into()]))
+    shown(test(&["--package", BLACK_BOX, "--features", SLOW_TESTS]))
 }
 
-/// `cargo test` with everything that the inner loop leaves out.
-fn test(args: &[String]) -> Command {
-    let mut test = cargo(&["test", "--locked", "--features", SLOW_TESTS]);
-    // Cargo would pass over `--package` beside `--workspace`.
-    let selects = ["-p", "--package", "--workspace"];
-    if !args
+/// All packages, unless some are named, and then without the feature that they may not know.
+fn what_is_asked_for(args: &[String]) -> Vec<&str> {
+    let names_packages = args
         .iter()
-        .any(|arg| selects.iter().any(|option| arg.starts_with(option)))
-    {
-        test.arg("--workspace");
-    }
+        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let all: &[&str] = if names_packages {
+        &[]
+    } else {
+        &["--workspace", "--features", SLOW_TESTS]
+    };
+    all.iter()
+        .copied()
+        .chain(args.iter().map(String::as_str))
+        .collect()
+}
+
+fn test(args: &[&str]) -> Command {
+    let mut test = cargo(&["test", "--locked"]);
     test.args(args);
     // The tests read back with Kafka's own Java clients, so their broker is run by Java, too.
     if std::env::var_os("KAFKA_HOME").is_none() {
