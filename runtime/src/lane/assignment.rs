@@ -341,8 +341,9 @@ where
         if gaps.is_empty() {
             return Ok(());
         }
+        // And then at once: the other partitions would begin the next transaction.
         if self.open.is_some() {
-            return self.end_transaction(self.plan.timeouts.transaction);
+            self.end_transaction(self.plan.timeouts.transaction)?;
         }
         gaps.iter().try_for_each(|id| self.pass_gap(id))
     }

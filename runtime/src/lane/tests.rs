@@ -18,7 +18,9 @@ use super::report::Report;
 use super::testing::{Faults, Log, MemoryConsumer, MemoryDirectory, MemoryProducers, Rec, Script};
 use super::{Lane, Parts};
 use crate::health::Health;
-use crate::kafka::{Consumer, FailedDelivery, KafkaError, Producer, ProducerFactory, TransactionError};
+use crate::kafka::{
+    Consumer, FailedDelivery, KafkaError, Producer, ProducerFactory, TopicPartition, TransactionError,
+};
 use crate::plan::*;
 use crate::stage::Stages;
 use crate::telemetry::failures::{FailureLog, Values};
@@ -389,6 +391,32 @@ fn a_partition_that_comes_back_may_be_of_a_topic_that_was_made_again() {
     lane.revoked(&ids, true).unwrap();
     lane.assigned(&ids).unwrap();
     assert_eq!(&*lane.directory.topic("in", 0).unwrap().id, "another-id");
+}
+
+#[test]
+fn a_gap_is_judged_however_much_comes_from_other_partitions() {
+    let mut inputs = inputs(2, 1000, |_| "pass");
+    inputs[0].clear();
+    let log = Log::new(inputs, Faults::default(), 9);
+    let mut plan = plan(Then::Stop);
+    plan.commit.interval = Duration::from_secs(5);
+    plan.commit.records = NonZeroUsize::MAX;
+    let mut lane = lane(plan, &log);
+    lane.replace_producer().unwrap();
+    let has_work = |lane: &MemoryLane| lane.open.as_ref().is_some_and(super::open::Open::has_work);
+    while !has_work(&lane) {
+        lane.round().unwrap();
+    }
+    let id = TopicPartition {
+        topic: "in".into(),
+        partition: 0,
+    };
+    lane.partitions.get_mut(&id).unwrap().gap = true;
+    for _ in 0..5 {
+        lane.round().unwrap();
+    }
+    assert!(!log.is_done(), "nothing else came any more");
+    assert!(!lane.partitions.get(&id).unwrap().gap);
 }
 
 /// A lane inside a transaction, and its log, in which another member has gone on meanwhile.
