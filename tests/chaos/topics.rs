@@ -137,11 +137,14 @@ fn astray(row: &Row) -> bool {
     source.split('/').nth(3) != Some(row.partition.to_string().as_str())
 }
 
-/// librdkafka looks for a topic for half a minute before it says that there is none.
-const UNREADY_WITHIN: Duration = Duration::from_secs(50);
+/// Two transactions that time out, and some.
+const UNREADY_WITHIN: Duration = Duration::from_secs(60);
 
 fn output_deleted(run: &mut Run) -> Result<()> {
     let mut load = run.load()?;
+    // Two that time out are what a lane calls trouble.
+    load.fixture
+        .set("kafka.properties", json!({ "transaction.timeout.ms": 20_000 }))?;
     load.begin_with(2)?;
     let verifier = load.fixture.verifier().clone();
     let topic = load.fixture.topic("out");
@@ -252,14 +255,11 @@ fn retention_passes(run: &mut Run) -> Result<()> {
     let lost: i64 = at.values().map(|at| cut - at).sum();
     load.fixture.set("input.on_gap", json!("earliest"))?;
     load.restart(0)?;
-    load.await_progress(
-        run,
-        &Mark {
-            at: Instant::now(),
-            committed: at,
-        },
-        Duration::from_secs(40),
-    )?;
+    let stopped = Mark {
+        at: Instant::now(),
+        committed: at,
+    };
+    load.await_progress(run, &stopped, PROGRESS_WITHIN)?;
     let sent = load.finish_input()?;
     load.forget_sent(u64::try_from(cut * i64::from(PARTITIONS))?);
     ensure!(lost > 0 && sent > 0);
