@@ -16,6 +16,7 @@ pub mod control_topic;
 pub mod ends;
 mod ffi;
 mod guard;
+mod patience;
 pub mod plain;
 mod producer;
 pub mod settings;

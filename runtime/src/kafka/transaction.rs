@@ -25,6 +25,7 @@ use super::consumer::LibrdMember;
 use super::ffi::consume::GroupMetadata;
 use super::ffi::error::{CallFailed, of_code};
 use super::ffi::list::List;
+use super::patience::Patience;
 use super::producer::{Core, Shared};
 use super::settings::ProducerSettings;
 use super::{
@@ -39,11 +40,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
 /// an acknowledgement, which proves that the coordinator knows the transaction.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
-/// Sending offsets is given up after this, whatever the transaction's deadline: a new producer
-/// asks anew where the coordinator is, and the lane serves its group meanwhile.
-const SEND_OFFSETS_MAX: Duration = Duration::from_secs(5);
-/// The library looks at that time only between two tries, half a second apart; what it says by
-/// itself spares the producer.
+/// The library looks at the end of its time only between two tries, half a second apart; what it
+/// says by itself spares the producer.
 const SEND_OFFSETS_OVER: Duration = Duration::from_secs(1);
 /// What the answer of the offsets' thread may take beyond its deadline.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -53,6 +51,7 @@ const ANSWER: Duration = Duration::from_millis(250);
 pub struct LibrdProducerFactory {
     settings: ProducerSettings,
     transactional_id: String,
+    patience: Patience,
 }
 
 impl LibrdProducerFactory {
@@ -60,6 +59,7 @@ impl LibrdProducerFactory {
         Self {
             settings,
             transactional_id,
+            patience: Patience::default(),
         }
     }
 
@@ -88,6 +88,7 @@ impl ProducerFactory for LibrdProducerFactory {
         Ok(LibrdProducer {
             core,
             offsets,
+            patience: self.patience.clone(),
             begun: false,
             produced: 0,
             registered: false,
@@ -101,6 +102,7 @@ impl ProducerFactory for LibrdProducerFactory {
 pub struct LibrdProducer {
     core: Core,
     offsets: OffsetsThread,
+    patience: Patience,
     /// Between a begin and the verdict on its commit or abort.
     begun: bool,
     /// Records queued in this transaction.
@@ -187,11 +189,15 @@ impl Producer for LibrdProducer {
         }
         let sent = self
             .offsets
-            .send(positions, member, deadline)
+            .send(positions, member, deadline, self.patience.bound())
             .unwrap_or_else(|cause| {
                 self.abandoned = true;
                 Err(TransactionError::NoVerdict(cause))
             });
+        match &sent {
+            Err(error) if timed_out(error) => self.patience.exhausted(),
+            _ => self.patience.answered(),
+        }
         self.registered |= sent.is_ok();
         self.noted(sent)
     }
@@ -297,6 +303,15 @@ fn classify(failed: CallFailed) -> Verdict {
     }
 }
 
+fn timed_out(error: &TransactionError) -> bool {
+    match error {
+        TransactionError::NoVerdict(_) => true,
+        TransactionError::Abortable(cause) | TransactionError::Fatal { cause, .. } => {
+            cause.code == codes::LOCAL_TIMED_OUT
+        }
+    }
+}
+
 /// The thread that sends offsets, and may be stuck in it for ever.
 #[derive(Debug)]
 struct OffsetsThread {
@@ -344,9 +359,10 @@ impl OffsetsThread {
         positions: &[Position],
         member: &LibrdMember,
         deadline: Instant,
+        bound: Duration,
     ) -> Result<Result<(), TransactionError>, KafkaError> {
         let offsets = List::of_positions(positions)?;
-        let given_up = Instant::now() + SEND_OFFSETS_MAX;
+        let given_up = Instant::now() + bound;
         let job = Job {
             offsets,
             member: Arc::clone(&member.0),

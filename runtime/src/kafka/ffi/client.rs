@@ -3,7 +3,7 @@
 //! Freeing a client can hang (librdkafka 4514, 4674), so it always happens on a
 //! thread of its own: the caller waits for a bounded time and then leaves it behind.
 //!
-//! A transactional producer must have nothing in flight by then. librdkafka frees what it
+//! A transactional producer must have no records in flight by then. librdkafka frees what it
 //! knows of the transaction while its broker threads still run, and one that learns
 //! just then that the producer is fenced frees the same text once more, which ends the
 //! process (`rd_kafka_txns_term` against `rd_kafka_txn_set_fatal_error`, seen with 2.12.1).
@@ -135,7 +135,7 @@ impl Client {
                 if kind == Kind::Producer {
                     let all = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT;
                     // SAFETY: live client. It comes back once every broker thread has let go of
-                    // its requests, so none of them is answered during what follows. It fails
+                    // the records in flight, so none of them is answered during what follows. It fails
                     // for consumers only.
                     unsafe { rd::rd_kafka_purge(raw.as_ptr(), all) };
                 }
