@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rand::Rng as _;
 use serde_json::json;
 use strait::fault::Sabotage;
 use strait_tests::binary::{self, Build};
@@ -198,7 +199,7 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
     load.settle(run)
 }
 
-fn unlucky(run: &Run, load: &Load) -> Result<Command> {
+fn unlucky(run: &mut Run, load: &Load) -> Result<Command> {
     let mut command = load.fixture.command(Build::Faulty, "run")?;
     let (_, sabotage) = run.build();
     let faults: Vec<&str> = [Some(Sabotage::AbortEveryThird.as_str()), sabotage]
@@ -206,5 +207,6 @@ fn unlucky(run: &Run, load: &Load) -> Result<Command> {
         .flatten()
         .collect();
     command.env("STRAIT_FAULT", faults.join(","));
+    command.env("STRAIT_FAULT_SEED", run.random.random::<u32>().to_string());
     Ok(command)
 }

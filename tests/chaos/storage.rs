@@ -62,7 +62,6 @@ fn node_disk_full(run: &mut Run) -> Result<()> {
     })?);
     let mut load = Load::of(run, Arc::clone(&cluster))?;
     load.begin_with(2)?;
-    let mark = load.mark()?;
     let taken = disk.fill()?;
     let log = cluster.broker().log_path(NODE)?;
     let complaint = || -> Result<Option<String>> {
@@ -77,6 +76,7 @@ fn node_disk_full(run: &mut Run) -> Result<()> {
         format!("the disk of node {NODE} full: {taken} bytes taken"),
         format!("its log says: {complaint}"),
     );
+    let mark = load.mark()?;
     load.await_progress(run, &mark, BACK_WITHIN)?;
     cluster.broker().kill(NODE)?;
     disk.free()?;

@@ -138,7 +138,7 @@ fn astray(row: &Row) -> bool {
 }
 
 /// Two transactions that time out, and some.
-const UNREADY_WITHIN: Duration = Duration::from_secs(60);
+const UNREADY_WITHIN: Duration = Duration::from_mins(1);
 
 fn output_deleted(run: &mut Run) -> Result<()> {
     let mut load = run.load()?;

@@ -14,8 +14,8 @@ const TRANSFORMS: [&str; 2] = ["examples", "tests/guests"];
 /// The crate of the tests that drive the binary.
 const BLACK_BOX: &str = "strait-tests";
 
-/// Tests that the inner loop leaves out.
-const SLOW_TESTS: &str = "strait/slow-tests";
+/// Tests that the inner loop leaves out, and the faults that tests switch on.
+const ALL_TESTS: &str = "strait/slow-tests,strait/fault-injection";
 
 /// Most tests of the libraries wait for librdkafka's timeouts, so many of them run at once. Those
 /// of the whole share one Kafka and the machine's cores.
@@ -32,7 +32,7 @@ pub fn all(args: &[String]) -> Result<()> {
         "--workspace",
         "--all-targets",
         "--features",
-        SLOW_TESTS,
+        ALL_TESTS,
         "--locked",
         "--",
         "--deny",
@@ -46,13 +46,13 @@ pub fn all(args: &[String]) -> Result<()> {
         return shown(test(&what_is_asked_for(args)));
     }
     step("tests of the libraries");
-    let mut libraries = test(&["--workspace", "--exclude", BLACK_BOX, "--features", SLOW_TESTS]);
+    let mut libraries = test(&["--workspace", "--exclude", BLACK_BOX, "--features", ALL_TESTS]);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         libraries.env("RUST_TEST_THREADS", WAITING_TESTS);
     }
     shown(libraries)?;
     step("tests of the whole");
-    shown(test(&["--package", BLACK_BOX, "--features", SLOW_TESTS]))
+    shown(test(&["--package", BLACK_BOX, "--features", ALL_TESTS]))
 }
 
 /// All packages, unless some are named, and then without the feature that they may not know.
@@ -63,7 +63,7 @@ fn what_is_asked_for(args: &[String]) -> Vec<&str> {
     let all: &[&str] = if names_packages {
         &[]
     } else {
-        &["--workspace", "--features", SLOW_TESTS]
+        &["--workspace", "--features", ALL_TESTS]
     };
     all.iter()
         .copied()
