@@ -77,6 +77,23 @@ impl Fresh {
         self.topic_ids.insert(id.topic.clone(), Arc::clone(&topic_id));
         Ok(topic_id)
     }
+
+    /// Where nobody answers, as while a node is dead, what is in memory has to do: the partition
+    /// would stand still for as long. It is wrong only if the topic was made again meanwhile.
+    fn topic_id_or_known<D: Directory>(
+        &mut self,
+        directory: &D,
+        id: &TopicPartition,
+    ) -> Result<Arc<str>, KafkaError> {
+        self.topic_id(directory, id).or_else(|unanswered| {
+            let known = directory
+                .topic(&id.topic, id.partition)
+                .map_err(|_| unanswered)?
+                .id;
+            self.topic_ids.insert(id.topic.clone(), Arc::clone(&known));
+            Ok(known)
+        })
+    }
 }
 
 impl<C, F, D, G> Lane<C, F, D, G>
@@ -231,7 +248,7 @@ where
         offset: i64,
         fresh: &mut Fresh,
     ) -> Result<(), KafkaError> {
-        let topic_id = fresh.topic_id(&*self.directory, id)?;
+        let topic_id = fresh.topic_id_or_known(&*self.directory, id)?;
         let marked = self.directory.known_marks()?.has(&topic_id, id.partition);
         if let Some(partition) = self.partitions.get_mut(id) {
             partition.start_at(offset, Standing::Steady);
