@@ -314,7 +314,13 @@ fn a_lost_output_is_named_and_ranges_leave_it_out() -> Result<()> {
     verify(&fixture, &["--from", &bound(4), "--to", &bound(5)])?.found("lost", &[4])?;
     verify(&fixture, &["--since", "1h"])?.found("lost", &[4])?;
     let later = verify(&fixture, &["--from", "2999-01-01T00:00:00Z"])?;
-    ensure!(later.code == 0 && later.number("inputs") == 0);
+    ensure!(
+        later.code == 1 && later.number("inputs") == 0,
+        "nothing was looked at, so nothing is proven: {:#}",
+        later.report
+    );
+    let (code, text) = verify_text(&fixture, &["--from", &bound(5), "--to", &bound(5)])?;
+    ensure!(code == 2 && text.contains("ends before it begins"), "{text}");
     let (code, text) = verify_text(&fixture, &["--from", "elsewhere:0=1"])?;
     ensure!(code == 2 && text.contains("no partition of the input"), "{text}");
     // What is missing of a known module's input was not filtered.

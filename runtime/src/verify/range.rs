@@ -81,6 +81,24 @@ impl Asked {
         )
     }
 
+    /// What is wrong with the bounds themselves, so that no record can be between them.
+    pub fn contradiction(&self) -> Option<String> {
+        if let (Some(from), Some(to)) = self.times()
+            && from >= to
+        {
+            return Some("the times end before they begin; --from comes before --to".to_owned());
+        }
+        let empty = |partition: &&TopicPartition| {
+            let range = self.of(partition, (None, None));
+            range.start >= range.end
+        };
+        let partition = self.partitions().find(empty)?;
+        Some(format!(
+            "{}:{} ends before it begins; its --from is below its --to",
+            partition.topic, partition.partition
+        ))
+    }
+
     /// Partitions that bounds name.
     pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
         self.from.iter().chain(&self.to).filter_map(|bound| match bound {
@@ -136,6 +154,28 @@ mod tests {
             "a:99999999999=1",
         ] {
             assert!(bad.parse::<Bound>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bounds_that_leave_nothing_are_a_mistake() {
+        let asked = |from: Bound, to: Bound| Asked {
+            from: vec![from],
+            to: vec![to],
+        };
+        for (from, to) in [
+            (offset("a", 0, 5), offset("a", 0, 5)),
+            (Bound::Time(7), Bound::Time(3)),
+        ] {
+            assert!(asked(from, to).contradiction().is_some());
+        }
+        for (from, to) in [
+            (offset("a", 0, 5), offset("a", 0, 6)),
+            (offset("a", 0, 5), offset("a", 1, 2)),
+            (Bound::Time(3), Bound::Time(7)),
+            (offset("a", 0, 5), Bound::Time(0)),
+        ] {
+            assert_eq!(asked(from, to).contradiction(), None);
         }
     }
 

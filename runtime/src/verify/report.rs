@@ -76,9 +76,11 @@ impl Report {
             })
             .collect();
         let findings = account.findings.sorted();
+        // Of nothing, everything is true.
+        let has_scope = partitions.iter().any(|scope| scope.from < scope.to);
         let mut report = Self {
             pipeline: plan.name.to_string(),
-            proven: findings.is_empty(),
+            proven: findings.is_empty() && has_scope,
             outcomes: account.outcomes,
             findings,
             ignored: account.ignored,
@@ -121,9 +123,6 @@ impl Report {
                 self.ignored.untraced
             ));
         }
-        if self.partitions.iter().all(|scope| scope.from >= scope.to) {
-            notes.push("no input offset is in scope: this proves nothing".to_owned());
-        }
         notes
     }
 }
@@ -143,9 +142,12 @@ impl fmt::Display for Report {
         } else {
             let kinds = Kind::ALL.map(|kind| (kind, self.findings.count(kind)));
             let kinds = kinds.iter().filter(|(_, count)| *count > 0);
-            let kinds: Vec<String> = kinds
+            let mut kinds: Vec<String> = kinds
                 .map(|(kind, count)| format!("{count} {}", kind.as_str()))
                 .collect();
+            if kinds.is_empty() {
+                kinds.push("no input offset is in scope".to_owned());
+            }
             writeln!(f, "{}: not proven: {}", self.pipeline, kinds.join(", "))?;
             writeln!(
                 f,

@@ -80,6 +80,9 @@ pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Tro
         doing: "create a client".to_owned(),
         error,
     };
+    if let Some(mistake) = asked.contradiction() {
+        return Err(Trouble::Usage(mistake));
+    }
     let admin = Admin::open(&plan.cluster, &client_id).map_err(opening)?;
     let mut ends = LogEnds::open(&plan.cluster, &client_id).map_err(opening)?;
     let group = admin.group(plan.name.as_str()).map_err(opening)?;
@@ -94,18 +97,20 @@ pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Tro
             input_topics(plan, &admin).unwrap_or_default().join(", ")
         )));
     }
-    let (from, to) = asked.times();
-    let from = at_time(&mut ends, &ids, from)?;
-    let to = at_time(&mut ends, &ids, to)?;
-    let outputs = OutputTopics::ask(&admin, plan)?;
-    let marks = marks(plan, &client_id)?;
-    // What must be there is decided here: from now on only the outputs may move.
+    // What must be there is decided here. All that is asked from now on may only have grown:
+    // output partitions, their ends, and the marks of partitions that began.
     let committed = committed(&group, &ids)?;
     if committed.iter().all(Option::is_none) {
         return Err(Trouble::NothingCommitted {
             group: plan.name.to_string(),
         });
     }
+    let (from, to) = asked.times();
+    let from = at_time(&mut ends, &ids, from)?;
+    let to = at_time(&mut ends, &ids, to)?;
+    let outputs = OutputTopics::ask(&admin, plan)?;
+    let marks = marks(plan, &client_id)?;
+    refuse_lost_offsets(&group, &partitions, &committed, &marks)?;
     let slots = outputs.partitions(&mut ends)?;
     let mut inputs = Vec::with_capacity(partitions.len());
     for (index, partition) in partitions.into_iter().enumerate() {
@@ -202,6 +207,28 @@ fn mark(marks: &BTreeMap<Vec<u8>, Vec<u8>>, partition: &InputPartition) -> Optio
     let key = partition_key(&partition.topic_id, partition.id.partition);
     let mark: PartitionMark = serde_json::from_slice(marks.get(key.as_bytes())?).ok()?;
     Some(mark.offset)
+}
+
+/// A partition that the group began and has no offset for. One that has begun only now has its
+/// offset by now, too.
+fn refuse_lost_offsets(
+    group: &GroupOffsets,
+    partitions: &[InputPartition],
+    offsets: &[Option<i64>],
+    marks: &BTreeMap<Vec<u8>, Vec<u8>>,
+) -> Result<(), Trouble> {
+    for (partition, offset) in partitions.iter().zip(offsets) {
+        if offset.is_some() || mark(marks, partition).is_none() {
+            continue;
+        }
+        if committed(group, std::slice::from_ref(&partition.id))?
+            .iter()
+            .all(Option::is_none)
+        {
+            return Err(Trouble::OffsetGone(partition.id.clone()));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]

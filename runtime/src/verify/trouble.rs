@@ -1,6 +1,6 @@
 //! Why there is no verdict.
 
-use crate::kafka::KafkaError;
+use crate::kafka::{KafkaError, TopicPartition};
 
 /// The proof could not be led to its end.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -14,6 +14,10 @@ pub enum Trouble {
          its name or --bootstrap"
     )]
     NothingCommitted { group: String },
+    #[error(
+        "{0}: the group began there, and has no offset for it any more (expired, or deleted), so nobody knows how far          the pipeline came; set the offset again (kafka-consumer-groups --reset-offsets)"
+    )]
+    OffsetGone(TopicPartition),
     /// The module cannot recompute.
     #[error("{0}; give the module that ran with --module PATH")]
     Module(String),

@@ -141,6 +141,9 @@ impl Account {
                     .to_owned(),
             ),
             Fate::Outputs if cell.has(DOUBTFUL) => unproven("its outputs are not those recomputed"),
+            Fate::Outputs | Fate::Skipped if cell.parts == 0 && cell.why.is_doubtful() => {
+                unproven("nothing of it stands in the outputs")
+            }
             Fate::Outputs if cell.parts == 0 => Verdict::Filtered,
             Fate::Outputs if seen == 0 => unproven("nothing of it stands in the outputs"),
             Fate::Outputs => Verdict::Emitted(seen),

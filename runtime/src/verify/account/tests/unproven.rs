@@ -53,6 +53,20 @@ fn what_depends_on_the_moment_is_proven_if_it_came_to_the_same() {
 }
 
 #[test]
+fn a_failure_of_the_moment_proves_no_absence() {
+    let late = Why::Failure(FailureKind::Deadline);
+    for nothing in [
+        spec(Fate::Skipped, late, &[]),
+        spec(Fate::Outputs, Why::Retried, &[]),
+    ] {
+        let account = Case::honest(&[nothing]).judge();
+        assert_eq!(found(&account), [(Kind::Unproven, 0)]);
+    }
+    let rejected = spec(Fate::Skipped, Why::Failure(FailureKind::Reject), &[]);
+    assert_eq!(found(&Case::honest(&[rejected]).judge()), []);
+}
+
+#[test]
 fn what_is_gone_is_unproven_and_must_still_stand_once_in_order() {
     let specs: Vec<Spec> = (0..6).map(|_| emits(&[0])).collect();
     let mut case = Case::honest(&specs);
