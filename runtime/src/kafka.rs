@@ -16,6 +16,7 @@ pub mod control_topic;
 pub mod ends;
 mod ffi;
 mod guard;
+pub mod hurry;
 mod patience;
 pub mod plain;
 mod producer;

@@ -56,7 +56,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Sabotage};
-use crate::kafka::{Consumer, FailedDelivery, GroupEvent, Producer, ProducerFactory, TopicPartition};
+use crate::kafka::hurry::HURRIED_MAX;
+use crate::kafka::{
+    Consumer, FailedDelivery, GroupEvent, Producer, ProducerFactory, TopicPartition, TransactionError,
+};
 use crate::plan::{Delivery, Pipeline};
 use crate::stage::{GuestFactory, Stages};
 
@@ -92,7 +95,7 @@ const IDLE_WAIT_MAX: Duration = Duration::from_millis(200);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The last commit of a drain.
-const DRAIN_COMMIT_MAX: Duration = Duration::from_secs(3);
+const DRAIN_COMMIT_MAX: Duration = HURRIED_MAX;
 
 /// Aborting what is open when a lane ends.
 const LEAVE_ABORT_MAX: Duration = Duration::from_millis(1500);
@@ -225,6 +228,10 @@ where
         }
         self.drain()
     }
+                Err(Interrupt::Transaction { error, .. }) if self.control.is_draining() => {
+                    leave_undecided(&error);
+                    return Ok(());
+                }
 
     /// One turn: end what is due, take what is there, decide it.
     fn round(&mut self) -> Result<(), Interrupt> {
@@ -424,7 +431,7 @@ where
         match self.end_transaction(DRAIN_COMMIT_MAX) {
             Ok(()) | Err(Interrupt::Suspicion) => Ok(()),
             Err(Interrupt::Transaction { error, .. }) => {
-                tracing::warn!(%error, "the last transaction did not commit; the next start resolves it");
+                leave_undecided(&error);
                 Ok(())
             }
             Err(other) => Err(other),
@@ -451,4 +458,10 @@ where
         }
         self.report.ended(end);
     }
+}
+
+/// Nobody waits for a coordinator that is away while somebody waits for the lane. What became of
+/// the transaction decides where the next owner of the partitions goes on.
+fn leave_undecided(error: &TransactionError) {
+    tracing::warn!(%error, "the last transaction did not commit; the next start resolves it");
 }

@@ -18,13 +18,15 @@
 //! behind with the whole producer when it has taken longer than any healthy call does. It
 //! comes back, fenced, with the next change of a connection: brokers close idle ones.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::consumer::LibrdMember;
 use super::ffi::consume::GroupMetadata;
 use super::ffi::error::{CallFailed, of_code};
 use super::ffi::list::List;
+use super::hurry::Hurry;
 use super::patience::Patience;
 use super::producer::{Core, Shared};
 use super::settings::ProducerSettings;
@@ -33,8 +35,8 @@ use super::{
     codes,
 };
 
-/// How long one call of those that go on in the background is.
-const SLICE: Duration = Duration::from_secs(2);
+/// How long one call of those that go on in the background is, and how soon a hurry is noticed.
+const SLICE: Duration = Duration::from_millis(500);
 /// Distance of two calls after a retriable error.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
@@ -52,6 +54,7 @@ pub struct LibrdProducerFactory {
     settings: ProducerSettings,
     transactional_id: String,
     patience: Patience,
+    hurry: Hurry,
 }
 
 impl LibrdProducerFactory {
@@ -60,7 +63,15 @@ impl LibrdProducerFactory {
             settings,
             transactional_id,
             patience: Patience::default(),
+            hurry: Hurry::default(),
         }
+    }
+
+    /// Its producers, and the calls that open them, heed this hurry.
+    #[must_use]
+    pub fn heeding(mut self, hurry: Hurry) -> Self {
+        self.hurry = hurry;
+        self
     }
 
     pub fn settings(&self) -> &ProducerSettings {
@@ -80,7 +91,7 @@ impl ProducerFactory for LibrdProducerFactory {
         let core = Core::open(&self.settings, Some(&self.transactional_id))
             .map_err(|cause| TransactionError::Fatal { fenced: false, cause })?;
         let init = |slice| core.client().init_transactions(slice);
-        until_verdict(deadline, SLICE, init)?;
+        until_verdict(deadline, &self.hurry, SLICE, init)?;
         // What went unanswered so far belongs to an older epoch.
         core.handle().hooks().guard().reset();
         let offsets = OffsetsThread::start(Arc::clone(core.shared()))
@@ -89,6 +100,7 @@ impl ProducerFactory for LibrdProducerFactory {
             core,
             offsets,
             patience: self.patience.clone(),
+            hurry: self.hurry.clone(),
             begun: false,
             produced: 0,
             registered: false,
@@ -103,6 +115,7 @@ pub struct LibrdProducer {
     core: Core,
     offsets: OffsetsThread,
     patience: Patience,
+    hurry: Hurry,
     /// Between a begin and the verdict on its commit or abort.
     begun: bool,
     /// Records queued in this transaction.
@@ -154,7 +167,9 @@ impl Producer for LibrdProducer {
             return Ok(());
         }
         let soon = Instant::now() + AGAIN.1;
-        until_verdict(soon, SLICE, |_| self.core.client().begin_transaction())?;
+        until_verdict(soon, &self.hurry, SLICE, |_| {
+            self.core.client().begin_transaction()
+        })?;
         (self.begun, self.produced, self.registered) = (true, 0, false);
         // Those of a transaction before, if nobody asked for them.
         drop(self.core.take_refused());
@@ -189,7 +204,7 @@ impl Producer for LibrdProducer {
         }
         let sent = self
             .offsets
-            .send(positions, member, deadline, self.patience.bound())
+            .send(positions, member, deadline, self.patience.bound(), &self.hurry)
             .unwrap_or_else(|cause| {
                 self.abandoned = true;
                 Err(TransactionError::NoVerdict(cause))
@@ -207,7 +222,7 @@ impl Producer for LibrdProducer {
         if !self.begun {
             return Ok(());
         }
-        let verdict = until_verdict(deadline, SLICE, |slice| {
+        let verdict = until_verdict(deadline, &self.hurry, SLICE, |slice| {
             self.core.client().commit_transaction(slice)
         });
         self.begun &= verdict.is_err();
@@ -220,7 +235,7 @@ impl Producer for LibrdProducer {
             return Ok(());
         }
         self.await_acknowledgement(deadline);
-        let verdict = until_verdict(deadline, SLICE, |slice| {
+        let verdict = until_verdict(deadline, &self.hurry, SLICE, |slice| {
             self.core.client().abort_transaction(slice)
         });
         self.begun &= verdict.is_err();
@@ -253,26 +268,30 @@ impl Producer for LibrdProducer {
 /// The call gets how long it may take.
 fn until_verdict(
     deadline: Instant,
+    hurry: &Hurry,
     slice: Duration,
     call: impl Fn(Duration) -> Result<(), CallFailed>,
 ) -> Result<(), TransactionError> {
     let mut pause = AGAIN.0;
+    let started = Instant::now();
+    let left = || {
+        let deadline = hurry.brought_forward(deadline, started);
+        deadline.saturating_duration_since(Instant::now())
+    };
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Err(failed) = call(slice.min(left)) else {
+        let Err(failed) = call(slice.min(left())) else {
             return Ok(());
         };
         let cause = match classify(failed) {
             Verdict::Again(cause) => cause,
             Verdict::End(error) => return Err(error),
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left().is_zero() {
             return Err(TransactionError::NoVerdict(cause));
         }
         // A call that timed out has waited already.
         if cause.code != codes::LOCAL_TIMED_OUT {
-            std::thread::sleep(pause.min(left));
+            std::thread::sleep(pause.min(left()));
             pause = (pause * 2).min(AGAIN.1);
         }
     }
@@ -336,8 +355,9 @@ impl OffsetsThread {
                 for job in inbox {
                     // Not in slices: the library turns the end of one into an abort.
                     let call = |time| shared.client.send_offsets(&job.offsets, &job.member, time);
+                    let unhurried = Hurry::default();
                     if outbox
-                        .send(until_verdict(job.deadline, Duration::MAX, call))
+                        .send(until_verdict(job.deadline, &unhurried, Duration::MAX, call))
                         .is_err()
                     {
                         return;
@@ -360,9 +380,11 @@ impl OffsetsThread {
         member: &LibrdMember,
         deadline: Instant,
         bound: Duration,
+        hurry: &Hurry,
     ) -> Result<Result<(), TransactionError>, KafkaError> {
         let offsets = List::of_positions(positions)?;
-        let given_up = Instant::now() + bound;
+        let started = Instant::now();
+        let given_up = started + bound;
         let job = Job {
             offsets,
             member: Arc::clone(&member.0),
@@ -376,7 +398,13 @@ impl OffsetsThread {
         };
         self.jobs.send(job).map_err(|_| lost())?;
         let until = deadline.min(given_up + SEND_OFFSETS_OVER);
-        let wait = until.saturating_duration_since(Instant::now()) + ANSWER;
-        self.answers.recv_timeout(wait).map_err(|_| lost())
+        loop {
+            let until = hurry.brought_forward(until, started) + ANSWER;
+            let wait = until.saturating_duration_since(Instant::now());
+            match self.answers.recv_timeout(wait.min(SLICE)) {
+                Err(RecvTimeoutError::Timeout) if wait > SLICE => {}
+                answer => return answer.map_err(|_| lost()),
+            }
+        }
     }
 }

@@ -1,22 +1,26 @@
 //! How a lane is told to stop, and how it says that it ended.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::kafka::hurry::Hurry;
 
 /// Shared by a lane and whoever started it.
 #[derive(Debug, Clone, Default)]
 pub struct LaneControl {
-    draining: Arc<AtomicBool>,
+    hurry: Hurry,
 }
 
 impl LaneControl {
     /// Asks the lane to finish its transaction, leave the group and end.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.hurry.ask();
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.hurry.is_asked()
+    }
+
+    /// For whatever the lane waits for.
+    pub fn hurry(&self) -> Hurry {
+        self.hurry.clone()
     }
 }
 

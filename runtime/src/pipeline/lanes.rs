@@ -119,7 +119,10 @@ impl Seed {
         let settings = producer_settings(&self.plan, &self.facts, &self.transactional_id);
         let id = self.transactional_id.clone();
         match self.plan.delivery {
-            Delivery::ExactlyOnce => self.run(LibrdProducerFactory::new(settings, id)),
+            Delivery::ExactlyOnce => {
+                let hurry = self.control.hurry();
+                self.run(LibrdProducerFactory::new(settings, id).heeding(hurry))
+            }
             Delivery::AtLeastOnce | Delivery::AtMostOnce => self.run(PlainProducerFactory::new(settings)),
         }
     }

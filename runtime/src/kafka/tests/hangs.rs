@@ -7,6 +7,7 @@ use super::support::{factory, record, soon};
 use crate::kafka::consumer::LibrdMember;
 use crate::kafka::ffi::consume::GroupMetadata;
 use crate::kafka::ffi::mock::MockNodes;
+use crate::kafka::hurry::Hurry;
 use crate::kafka::transaction::LibrdProducer;
 use crate::kafka::{Position, Producer, ProducerFactory, TopicPartition, TransactionError};
 
@@ -85,4 +86,33 @@ fn a_coordinator_that_leaves_the_cluster_holds_nobody_up() {
         hangs.any(|hung| hung),
         "the library never hung: this proves nothing, or the watchdog is of no more use"
     );
+}
+
+#[test]
+fn who_is_in_a_hurry_does_not_wait_for_a_coordinator_that_is_away() {
+    let nodes = MockNodes::new(2).unwrap();
+    nodes.create_topic("out", 1).unwrap();
+    nodes.coordinate("transaction", "out.0.0", 1).unwrap();
+    let hurry = Hurry::default();
+    let factory = factory(&*nodes.bootstrap(), &["out"]).heeding(hurry.clone());
+    let mut producer = factory.open(soon()).unwrap();
+    producer.begin().unwrap();
+    producer.produce(&record(b"value"), soon()).unwrap();
+    producer.flush(soon()).unwrap();
+    nodes.take_down(1).unwrap();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The call is to be under way.
+            std::thread::sleep(Duration::from_secs(1));
+            hurry.ask();
+        });
+        let outcome = producer.commit(soon() + Duration::from_mins(1));
+        assert!(
+            matches!(outcome, Err(TransactionError::NoVerdict(_))),
+            "{outcome:?}"
+        );
+    });
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
 }
