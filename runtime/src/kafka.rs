@@ -207,8 +207,19 @@ pub fn wire_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_
 #[derive(Debug, Clone)]
 pub struct FailedDelivery {
     pub origin: u64,
-    pub too_large: bool,
+    /// `None`: nothing is wrong with the record itself.
+    pub flaw: Option<Flaw>,
     pub error: KafkaError,
+}
+
+/// What a broker holds against a record, and would again however often it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flaw {
+    TooLarge,
+    /// Its timestamp is too far from the broker's clock (`message.timestamp.after.max.ms`).
+    Timestamp,
+    /// The topic does not take such a record, as a compacted one none without a key.
+    Invalid,
 }
 
 /// The output side of a lane: one transactional producer (or a plain one, for the

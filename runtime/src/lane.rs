@@ -31,6 +31,7 @@ pub mod breaker;
 pub mod commit_policy;
 pub mod control;
 pub mod dead_letter;
+mod condemned;
 pub mod directory;
 mod ending;
 pub mod open;
@@ -69,6 +70,7 @@ use commit_policy::{CommitBudget, CommitPolicy, Due};
 use control::{Interrupt, LaneControl, LaneEnd};
 use directory::Directory;
 use open::Open;
+use condemned::Condemned;
 use outgoing::Capacity;
 use partitions::{Partitions, Standing};
 use report::Report;
@@ -137,8 +139,8 @@ pub struct Lane<C: Consumer, F: ProducerFactory, D, G: GuestFactory> {
     capacities: Arc<[Capacity]>,
     /// Deliveries of the open transaction that the broker refused.
     refused: Vec<FailedDelivery>,
-    /// Records that the broker refused as too large when they stood alone.
-    condemned: HashMap<TopicPartition, i64>,
+    /// Records that the broker refused when they stood alone.
+    condemned: HashMap<TopicPartition, Condemned>,
     /// Changes with every change of the assignment.
     epoch: u64,
     backoff: Backoff,

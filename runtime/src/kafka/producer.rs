@@ -13,7 +13,7 @@ use super::ffi::client::Client;
 use super::ffi::error::{CallFailed, of_code};
 use super::ffi::produce::{Event, Outgoing, ProducerClient, TopicConf};
 use super::settings::ProducerSettings;
-use super::{FailedDelivery, KafkaError, Produce, ProduceError, TransactionError, codes};
+use super::{FailedDelivery, Flaw, KafkaError, Produce, ProduceError, TransactionError, codes};
 
 /// The event thread looks this often whether it should end.
 const SERVE: Duration = Duration::from_millis(500);
@@ -203,17 +203,10 @@ impl Shared {
                 if matches!(error.code, codes::LOCAL_PURGE_QUEUE | codes::LOCAL_PURGE_INFLIGHT) => {}
             Event::Refused { origin, error } => {
                 self.gap.store(true, Ordering::Release);
-                let too_large = matches!(
-                    error.code,
-                    codes::MESSAGE_SIZE_TOO_LARGE | codes::RECORD_LIST_TOO_LARGE
-                );
+                let flaw = flaw(error.code);
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 if refused.len() < REFUSED_MAX {
-                    refused.push(FailedDelivery {
-                        origin,
-                        too_large,
-                        error,
-                    });
+                    refused.push(FailedDelivery { origin, flaw, error });
                 }
             }
             Event::Error(error) if error.fatal => {
@@ -223,5 +216,15 @@ impl Shared {
                 tracing::debug!(client = self.client.client().name(), %error, "trouble the client recovers from");
             }
         }
+    }
+}
+
+/// The broker judges batches: what shares one with such a record is refused with it.
+const fn flaw(code: i32) -> Option<Flaw> {
+    match code {
+        codes::MESSAGE_SIZE_TOO_LARGE | codes::RECORD_LIST_TOO_LARGE => Some(Flaw::TooLarge),
+        codes::INVALID_TIMESTAMP => Some(Flaw::Timestamp),
+        codes::INVALID_RECORD => Some(Flaw::Invalid),
+        _ => None,
     }
 }

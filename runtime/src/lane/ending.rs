@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::fault::{self, Point, Sabotage};
 use crate::kafka::{
-    Consumer, GroupMember, KafkaError, Position, Produce, Producer, ProducerFactory, TransactionError,
+    Consumer, Flaw, GroupMember, KafkaError, Position, Produce, Producer, ProducerFactory, TransactionError,
 };
 use crate::plan::Delivery;
 use crate::stage::GuestFactory;
 use crate::telemetry::metrics::{TransactionOutcome, TransactionPhase};
 
 use super::Lane;
+use super::condemned::Condemned;
 use super::control::Interrupt;
 use super::directory::Directory;
 use super::open::Open;
@@ -185,10 +186,9 @@ where
         self.collect_refused();
         let refused = std::mem::take(&mut self.refused);
         let why = refused.first().map(|delivery| delivery.error.clone());
-        let refused: BTreeSet<(u16, i64)> = refused
+        let refused: BTreeMap<(u16, i64), Flaw> = refused
             .iter()
-            .filter(|d| d.too_large)
-            .map(|d| tag_and_offset(d.origin))
+            .filter_map(|d| Some((tag_and_offset(d.origin), d.flaw?)))
             .collect();
         let alone = open.is_some_and(|open| open.tried == 1);
         for partition in self.partitions.iter() {
@@ -196,17 +196,22 @@ where
             let own = || {
                 refused
                     .range((tag, i64::MIN)..=(tag, i64::MAX))
-                    .map(|(_, offset)| *offset)
+                    .map(|((_, offset), flaw)| (*offset, *flaw))
             };
-            let (Some(low), Some(high)) = (own().next(), own().next_back()) else {
+            let (Some((low, flaw)), Some((high, _))) = (own().next(), own().next_back()) else {
                 continue;
             };
-            if alone && self.condemned.insert(partition.id.clone(), low) == Some(low) {
-                return Err(Interrupt::Pipeline(format!(
-                    "{} offset {low}: the broker refuses its dead letter as too large; raise max.message.bytes of \
-                     the dead letters' topic",
-                    partition.id
-                )));
+            if alone {
+                let condemned = Condemned { offset: low, flaw };
+                let before = self.condemned.insert(partition.id.clone(), condemned);
+                if before.is_some_and(|before| before.offset == low) {
+                    return Err(Interrupt::Pipeline(format!(
+                        "{} offset {low}: the broker refuses its dead letter too ({}); {}",
+                        partition.id,
+                        why.as_ref().map(ToString::to_string).unwrap_or_default(),
+                        condemned.remedy()
+                    )));
+                }
             }
             self.suspects.suspect(&partition.id, low..high + 1, None);
         }

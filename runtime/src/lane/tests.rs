@@ -19,7 +19,7 @@ use super::testing::{Faults, Log, MemoryConsumer, MemoryDirectory, MemoryProduce
 use super::{Lane, Parts};
 use crate::health::Health;
 use crate::kafka::{
-    Consumer, FailedDelivery, KafkaError, Producer, ProducerFactory, TopicPartition, TransactionError,
+    Consumer, FailedDelivery, Flaw, KafkaError, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
 use crate::plan::*;
 use crate::stage::Stages;
@@ -210,7 +210,7 @@ fn whatever_fails_everything_arrives_once_and_in_order() {
         let faults = Faults {
             transaction: 60,
             rebalance: 20,
-            too_large: None,
+            flawed: None,
         };
         let what = |offset| match offset % 17 {
             3 => "drop",
@@ -247,13 +247,18 @@ fn whatever_fails_everything_arrives_once_and_in_order() {
 
 #[test]
 fn a_record_that_the_broker_refuses_is_found_and_fails_alone() {
-    for seed in 0..100 {
+    for (seed, flaw) in (0..100).zip(
+        [Flaw::TooLarge, Flaw::Timestamp, Flaw::Invalid]
+            .into_iter()
+            .cycle(),
+    ) {
         let faults = Faults {
-            too_large: Some(b"pass 0 37"),
+            flawed: Some((b"pass 0 37", flaw)),
             rebalance: 20,
             ..Faults::default()
         };
         let log = Log::new(inputs(3, 60, |_| "pass"), faults, seed);
+        let about = format!("seed {seed}, {flaw:?}");
         assert_eq!(
             run(lane(plan(dead_letters()), &log), &log),
             LaneEnd::Drained,
@@ -362,7 +367,7 @@ fn a_lane_that_gets_nowhere_says_why() {
     // A call that fails because a record was refused does not know why.
     lane.refused.push(FailedDelivery {
         origin: u64::MAX,
-        too_large: false,
+        flaw: None,
         error: KafkaError::own("POLICY_VIOLATION", "out", false),
     });
     let unknowing = KafkaError::own("_STATE", "not in this state", false);

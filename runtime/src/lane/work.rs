@@ -12,6 +12,7 @@ use crate::kafka::{
 };
 use crate::plan::Then;
 use crate::stage::{Allowance, Emission, Failure, FailureKind, GuestFactory, Outcome, Stopped};
+use super::condemned::Condemned;
 
 use super::Lane;
 use super::control::Interrupt;
@@ -73,8 +74,9 @@ where
         let Some(turn) = self.turn(slot)? else {
             return Ok(());
         };
-        if self.condemned.get(&turn.id) == Some(&turn.next) {
-            self.fail_condemned(&turn)?;
+        let condemned = self.condemned.get(&turn.id).copied();
+        if let Some(condemned) = condemned.filter(|condemned| condemned.offset == turn.next) {
+            self.fail_condemned(&turn, condemned)?;
         } else {
             self.run_stages(&turn)?;
         }
@@ -102,9 +104,10 @@ where
             Next::Alone(end) => (Some(end), true),
         };
         // A condemned record is met alone, whatever else is suspected around it.
-        let condemned = self.condemned.get(&id).copied().filter(|offset| *offset > next);
-        let before = [before, condemned].into_iter().flatten().min();
-        let alone = alone || self.condemned.get(&id) == Some(&next);
+        let condemned = self.condemned.get(&id).map(|condemned| condemned.offset);
+        let later = condemned.filter(|offset| *offset > next);
+        let before = [before, later].into_iter().flatten().min();
+        let alone = alone || condemned == Some(next);
         let crowded = self.guest_time_left() < self.longest_batch();
         if self.open.is_some() && (alone || crowded) {
             self.end_transaction(self.plan.timeouts.transaction)?;
@@ -285,6 +288,7 @@ where
             plan,
             partitions,
             producer,
+            condemned,
             open,
             report,
             ..
@@ -314,6 +318,10 @@ where
             let produce = Produce {
                 topic,
                 partition: None,
+            // A dead letter that is refused as well would stop the pipeline.
+            let redated = condemned
+                .get(&turn.id)
+                .is_some_and(|c| c.offset == record.offset() && !c.keeps_timestamp());
                 key: record.key(),
                 value: record.value(),
                 headers: &headers,
@@ -376,7 +384,7 @@ where
             .saturating_add(partition.backlog.advance(outcome.decided));
         self.retries.passed(&turn.id, next);
         self.condemned
-            .retain(|id, offset| *id != turn.id || *offset >= next);
+            .retain(|id, condemned| *id != turn.id || condemned.offset >= next);
     }
 
     /// Remembers why the batch was not decided to its end. Says whether the transaction must
@@ -421,7 +429,7 @@ where
     }
 
     /// A record that the broker refuses even when it stands alone has failed, unprocessed.
-    fn fail_condemned(&mut self, turn: &Turn) -> Result<(), Interrupt> {
+    fn fail_condemned(&mut self, turn: &Turn, condemned: Condemned) -> Result<(), Interrupt> {
         self.begin()?.tried += 1;
         let last_stage = self
             .plan
@@ -431,8 +439,8 @@ where
             .unwrap_or_default();
         let failure = Failure {
             record: 0,
-            kind: FailureKind::TooLarge,
-            reason: "the broker refuses what becomes of it as too large".to_owned(),
+            kind: condemned.kind(),
+            reason: condemned.reason().to_owned(),
             stage: last_stage,
             module_sha256: Arc::from(""),
             attempts: self.retries.tried(&turn.id, turn.next) + 1,

@@ -9,8 +9,8 @@ use crate::broker::{Broker, BrokerSettings};
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::transaction::LibrdProducer;
 use crate::kafka::{
-    Bounds, Consumer, GroupEvent, Position, Produce, ProduceError, Producer, ProducerFactory, TopicPartition,
-    TransactionError, control_topic,
+    Bounds, Consumer, Flaw, GroupEvent, Position, Produce, ProduceError, Producer, ProducerFactory,
+    TopicPartition, TransactionError, control_topic,
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -344,8 +344,8 @@ fn a_record_too_large_is_refused_before_it_is_sent() {
     producer.flush(soon()).unwrap();
     let failed = producer.failed_deliveries();
     assert_eq!(
-        failed.iter().map(|f| (f.origin, f.too_large)).collect::<Vec<_>>(),
-        [(42, true)]
+        failed.iter().map(|f| (f.origin, f.flaw)).collect::<Vec<_>>(),
+        [(42, Some(Flaw::TooLarge))]
     );
     assert!(matches!(
         producer.commit(soon()).unwrap_err(),

@@ -13,8 +13,8 @@ use rand::{Rng, SeedableRng};
 use super::Rec;
 use crate::fault::{self, Point};
 use crate::kafka::{
-    Bounds, Chunk, Consumer, FailedDelivery, GroupEvent, GroupMember, KafkaError, Polled, Position, Produce,
-    ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
+    Bounds, Chunk, Consumer, FailedDelivery, Flaw, GroupEvent, GroupMember, KafkaError, Polled, Position,
+    Produce, ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
 use crate::lane::directory::{Directory, TopicFacts};
 use crate::lane::starts::Marks;
@@ -24,8 +24,9 @@ use crate::lane::starts::Marks;
 pub struct Faults {
     pub transaction: u32,
     pub rebalance: u32,
-    /// A delivered record that the broker refuses as too large, by its value.
-    pub too_large: Option<&'static [u8]>,
+    /// A delivered record that the broker refuses, by its value: as too large in the first
+    /// topic, for its timestamp in all of them.
+    pub flawed: Option<(&'static [u8], Flaw)>,
 }
 
 /// What was produced, as a `read_committed` reader would see it.
@@ -421,12 +422,18 @@ impl Producer for MemoryProducer {
         self.check()?;
         let state = &mut *self.log.0.borrow_mut();
         let value = record.value.map(<[u8]>::to_vec);
-        if state.faults.too_large.is_some() && record.topic == 0 && value.as_deref() == state.faults.too_large
+        let is_flawed = |flaw: Flaw| match flaw {
+            Flaw::Timestamp => record.timestamp_ms.is_some(),
+            _ => record.topic == 0,
+        };
+        let flawed = state.faults.flawed;
+        if let Some((_, flaw)) =
+            flawed.filter(|(bad, flaw)| value.as_deref() == Some(bad) && is_flawed(*flaw))
         {
             self.late.push(FailedDelivery {
                 origin: record.origin,
-                too_large: true,
-                error: error("TOO_LARGE"),
+                flaw: Some(flaw),
+                error: error("REFUSED"),
             });
         }
         let Some(open) = &mut state.open else {

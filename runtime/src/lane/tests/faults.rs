@@ -22,7 +22,7 @@ fn some_faults() -> Faults {
 fn run_to_end(log: &Log) {
     let mut plan = plan(Then::Stop);
     plan.timeouts.session = Duration::from_millis(20);
-    let end = run_within(Duration::from_secs(2), lane(plan, log), log);
+    let end = run_within(Duration::from_secs(5), lane(plan, log), log);
     assert_eq!(end, LaneEnd::Drained);
 }
 
