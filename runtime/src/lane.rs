@@ -14,6 +14,7 @@
 //! | `ending` | how a transaction commits |
 //! | `recovery` | what follows when one cannot: abort, new producer, resolve, rewind |
 //! | `assignment` | partitions that come and go, and where they start |
+//! | `inputs` | whether their topics are still the same |
 //! | `commit_policy`, `starts`, `resync`, `retries`, `suspects`, `breaker`, `partitions` | decisions without I/O |
 //!
 //! Invariants:
@@ -22,6 +23,7 @@
 //!   stands at its committed offset again, and all guest instances are new;
 //! - a producer under suspicion never begins another transaction;
 //! - nothing of a partition is processed before its start is committed;
+//! - nothing of a topic is committed unless its id was confirmed a moment ago;
 //! - an open transaction ends by time even if no record comes.
 
 mod assignment;
@@ -29,11 +31,12 @@ pub mod backlog;
 pub mod backoff;
 pub mod breaker;
 pub mod commit_policy;
+mod condemned;
 pub mod control;
 pub mod dead_letter;
-mod condemned;
 pub mod directory;
 mod ending;
+pub mod inputs;
 pub mod open;
 pub mod outgoing;
 pub mod partitions;
@@ -67,10 +70,10 @@ use crate::stage::{GuestFactory, Stages};
 use backoff::Backoff;
 use breaker::Breaker;
 use commit_policy::{CommitBudget, CommitPolicy, Due};
+use condemned::Condemned;
 use control::{Interrupt, LaneControl, LaneEnd};
 use directory::Directory;
 use open::Open;
-use condemned::Condemned;
 use outgoing::Capacity;
 use partitions::{Partitions, Standing};
 use report::Report;
@@ -155,6 +158,8 @@ pub struct Lane<C: Consumer, F: ProducerFactory, D, G: GuestFactory> {
     look_interval: Duration,
     looks: usize,
     last_offsets: Instant,
+    /// When the cluster was asked for the ids of the input topics last, and confirmed them.
+    inputs_confirmed: Option<Instant>,
 }
 
 impl<C, F, D, G> Lane<C, F, D, G>
@@ -196,6 +201,7 @@ where
             look_interval: assignment::LOOK_INTERVAL,
             looks: 0,
             last_offsets: now,
+            inputs_confirmed: None,
         }
     }
 
@@ -222,6 +228,10 @@ where
         self.subscribed = true;
         while !self.control.is_draining() {
             match self.round() {
+                Err(Interrupt::Transaction { error, .. }) if self.control.is_draining() => {
+                    leave_undecided(&error);
+                    return Ok(());
+                }
                 Err(Interrupt::Transaction { error, in_commit }) => self.recover(&error, in_commit)?,
                 // The next round begins with that.
                 Err(Interrupt::Suspicion) => {}
@@ -230,10 +240,6 @@ where
         }
         self.drain()
     }
-                Err(Interrupt::Transaction { error, .. }) if self.control.is_draining() => {
-                    leave_undecided(&error);
-                    return Ok(());
-                }
 
     /// One turn: end what is due, take what is there, decide it.
     fn round(&mut self) -> Result<(), Interrupt> {

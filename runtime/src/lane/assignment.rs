@@ -58,7 +58,7 @@ impl Fresh {
         directory: &D,
         id: &TopicPartition,
         start: Start,
-    ) -> Result<Beginning, KafkaError> {
+    ) -> Result<(Beginning, Arc<str>), KafkaError> {
         let marks = match self.marks.take() {
             Some(marks) => marks,
             None => directory.marks()?,
@@ -66,7 +66,7 @@ impl Fresh {
         let marks = self.marks.insert(marks);
         let marks = Arc::clone(marks);
         let topic_id = self.topic_id(directory, id)?;
-        Ok(decide(&marks, &topic_id, id.partition, start))
+        Ok((decide(&marks, &topic_id, id.partition, start), topic_id))
     }
 
     fn topic_id<D: Directory>(&mut self, directory: &D, id: &TopicPartition) -> Result<Arc<str>, KafkaError> {
@@ -79,7 +79,7 @@ impl Fresh {
     }
 
     /// Where nobody answers, as while a node is dead, what is in memory has to do: the partition
-    /// would stand still for as long. It is wrong only if the topic was made again meanwhile.
+    /// would stand still for as long. Should it be wrong, nothing of it is committed (`confirm_inputs`).
     fn topic_id_or_known<D: Directory>(
         &mut self,
         directory: &D,
@@ -108,6 +108,7 @@ where
     pub(super) fn assigned(&mut self, ids: &[TopicPartition]) -> Result<(), Interrupt> {
         let started = Instant::now();
         self.epoch += 1;
+        self.inputs_confirmed = None;
         self.report.rebalance(RebalanceKind::Assign);
         if let Some(member) = self.consumer.member() {
             self.report.generation(member.generation());
@@ -252,6 +253,7 @@ where
         let marked = self.directory.known_marks()?.has(&topic_id, id.partition);
         if let Some(partition) = self.partitions.get_mut(id) {
             partition.start_at(offset, Standing::Steady);
+            partition.topic_id = topic_id;
             partition.mark_due = !marked;
         }
         Ok(())
@@ -263,8 +265,9 @@ where
         id: &TopicPartition,
         fresh: &mut Fresh,
     ) -> Result<Result<(), KafkaError>, Interrupt> {
-        let beginning = match fresh.beginning(&*self.directory, id, self.plan.input.start) {
-            Ok(beginning) => beginning,
+        let found = fresh.beginning(&*self.directory, id, self.plan.input.start);
+        let (beginning, topic_id) = match found {
+            Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
         if beginning == Beginning::Expired {
@@ -285,6 +288,7 @@ where
                 bounds.start
             };
             partition.start_at(offset, Standing::Starting);
+            partition.topic_id = topic_id;
             partition.mark_due = true;
             tracing::info!(partition = %id, offset, ?beginning, "no committed offset: starting here");
         }
@@ -369,6 +373,12 @@ where
         let Some(next) = self.partitions.get(id).map(|p| p.next) else {
             return Ok(());
         };
+        // A topic that was made again has offsets of its own, and no gap.
+        match self.confirm_inputs() {
+            // Asked again in the next round.
+            Err(Interrupt::Transaction { .. }) => return Ok(()),
+            other => other?,
+        }
         let bounds = self.consumer.bounds(id, BOUNDS_WAIT).map_err(|error| {
             Interrupt::Lane(format!("{id}: cannot ask for the bounds of its log: {error}"))
         })?;
@@ -421,6 +431,7 @@ where
         if positions.is_empty() {
             return Ok(());
         }
+        self.confirm_inputs()?;
         self.consumer
             .commit(&positions)
             .map_err(|error| Interrupt::from(TransactionError::Abortable(error)))?;

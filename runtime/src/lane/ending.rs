@@ -4,7 +4,7 @@
 //! `recovery` decides what follows. Only an error of the commit call itself leaves
 //! the outcome unknown.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Point, Sabotage};
@@ -75,6 +75,7 @@ where
             return Ok(());
         }
         let began = self.begin()?.began;
+        self.confirm_inputs()?;
         self.report.state(LaneState::Committing)?;
         let started = Instant::now();
         self.report
@@ -175,8 +176,8 @@ where
         }
     }
 
-    /// Remembers which records the broker found too large: they are run again in transactions
-    /// of their own, until the one that is too large stands alone. That one has failed. To be
+    /// Remembers which records the broker found something wrong with: they are run again in
+    /// transactions of their own, until the one that it is about stands alone. That one has failed. To be
     /// called when the producer has told of all of them, which an abort waits for. Gives why the
     /// first record was refused, if one was.
     pub(super) fn note_refused_records(
@@ -324,15 +325,14 @@ where
             .iter()
             .filter(|p| p.mark_due && p.standing != Standing::Resolving)
         {
-            let facts = self
-                .directory
-                .topic(&partition.id.topic, partition.id.partition)
-                .map_err(TransactionError::Abortable)?;
             let mark = PartitionMark {
                 topic: partition.id.topic.to_string(),
                 offset: partition.committed,
             };
-            marks.push((partition_key(&facts.id, partition.id.partition), json(&mark)?));
+            marks.push((
+                partition_key(&partition.topic_id, partition.id.partition),
+                json(&mark)?,
+            ));
         }
         if !group_is_marked {
             let topics = self.directory.input().map_err(TransactionError::Abortable)?;

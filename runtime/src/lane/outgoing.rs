@@ -5,9 +5,7 @@ use std::sync::Arc;
 use strait_sdk::batch::Record;
 
 use crate::kafka::{Header, TopicPartition, wire_bytes};
-use crate::lane::control::Interrupt;
 use crate::lane::dead_letter::DeadLetter;
-use crate::lane::directory::Directory;
 use crate::lane::provenance::{HEADER, Source};
 use crate::plan::{Output, PartitionBy, Pipeline, Provenance, TimestampFrom};
 use crate::stage::{Emission, Failure, FailureKind, Refusal};
@@ -144,30 +142,23 @@ pub struct Stamp<'a> {
 
 impl<'a> Stamp<'a> {
     /// `None` if the pipeline does not want provenance.
-    pub fn new<D: Directory>(
-        plan: &'a Pipeline,
-        directory: &D,
-        input: &TopicPartition,
-    ) -> Result<Option<Self>, Interrupt> {
+    pub fn new(plan: &'a Pipeline, cluster_id: &'a str, topic_id: &'a str, partition: i32) -> Option<Self> {
         if plan.provenance == Provenance::None {
-            return Ok(None);
+            return None;
         }
-        let facts = directory
-            .topic(&input.topic, input.partition)
-            .map_err(crate::kafka::TransactionError::Abortable)?;
         let source = Source {
-            cluster_id: directory.cluster_id().to_string().into(),
-            topic_id: facts.id.to_string().into(),
-            partition: input.partition,
+            cluster_id: cluster_id.into(),
+            topic_id: topic_id.into(),
+            partition,
             offset: 0,
             part: 1,
             parts: 1,
             pipeline: plan.name.as_str().into(),
         };
-        Ok(Some(Self {
+        Some(Self {
             source,
             text: String::new(),
-        }))
+        })
     }
 
     /// The header's value for this emission.

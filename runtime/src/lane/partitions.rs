@@ -1,6 +1,7 @@
 //! What a lane knows of each partition that it owns.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::kafka::{Position, TopicPartition};
@@ -21,6 +22,8 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Partition<R> {
     pub id: TopicPartition,
+    /// The id of its topic when it was assigned. Empty while it is `Resolving`.
+    pub topic_id: Arc<str>,
     /// What its records carry through the producer. Given once, and not to another partition
     /// soon, so that a late answer never speaks of the wrong one.
     pub tag: u16,
@@ -52,6 +55,7 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
     pub fn new(id: TopicPartition) -> Self {
         Self {
             id,
+            topic_id: Arc::from(""),
             tag: 0,
             standing: Standing::Resolving,
             committed: 0,

@@ -262,23 +262,20 @@ fn a_record_that_the_broker_refuses_is_found_and_fails_alone() {
         assert_eq!(
             run(lane(plan(dead_letters()), &log), &log),
             LaneEnd::Drained,
-            "seed {seed}"
+            "{about}"
         );
-        assert_eq!(outputs(&log, 1, 0), ["pass 0 37"], "seed {seed}");
-        assert_eq!(
-            outputs(&log, 0, 0),
-            expected(&log, 0, |value| value != "pass 0 37"),
-            "seed {seed}"
-        );
+        assert_eq!(outputs(&log, 1, 0), ["pass 0 37"], "{about}");
+        let others = expected(&log, 0, |value| value != "pass 0 37");
+        assert_eq!(outputs(&log, 0, 0), others, "{about}");
         for other in 1..3 {
             assert_eq!(
                 outputs(&log, 0, other),
                 expected(&log, other, |_| true),
-                "seed {seed}"
+                "{about}"
             );
             assert!(
                 outputs(&log, 1, other).is_empty(),
-                "seed {seed}: an innocent record failed"
+                "{about}: an innocent record failed"
             );
         }
     }
@@ -396,6 +393,53 @@ fn a_partition_that_comes_back_may_be_of_a_topic_that_was_made_again() {
     lane.revoked(&ids, true).unwrap();
     lane.assigned(&ids).unwrap();
     assert_eq!(&*lane.directory.topic("in", 0).unwrap().id, "another-id");
+}
+
+/// A lane with work in its open transaction, and its log, whose topic has been deleted and made
+/// again meanwhile: longer than what was read of the old one.
+fn made_again() -> (MemoryLane, Log) {
+    let log = Log::new(inputs(1, 10, |_| "pass"), Faults::default(), 8);
+    let mut lane = lane(plan(Then::Stop), &log);
+    lane.replace_producer().unwrap();
+    while !log.is_done() {
+        lane.round().unwrap();
+    }
+    {
+        let state = &mut *log.0.borrow_mut();
+        state.inputs = inputs(1, 50, |_| "pass again");
+        state.topic_id = "another-id";
+        state.committed.clear();
+    }
+    // As after a standstill.
+    lane.inputs_confirmed = None;
+    (lane, log)
+}
+
+#[test]
+fn nothing_of_a_topic_that_was_made_again_is_committed_in_place_of_the_old_one() {
+    let (mut lane, log) = made_again();
+    let interrupt = loop {
+        match lane.round() {
+            Ok(()) => {}
+            Err(interrupt) => break interrupt,
+        }
+    };
+    let Interrupt::Lane(reason) = interrupt else {
+        panic!("{interrupt:?}")
+    };
+    assert!(reason.contains("made again"), "{reason}");
+    assert!(log.0.borrow().committed.is_empty());
+}
+
+#[test]
+fn a_topic_that_was_made_again_has_no_gap() {
+    let (mut lane, _log) = made_again();
+    for partition in lane.partitions.iter_mut() {
+        partition.gap = true;
+        partition.backlog.clear();
+    }
+    let interrupt = lane.pass_gaps().unwrap_err();
+    assert!(matches!(interrupt, Interrupt::Lane(_)), "{interrupt:?}");
 }
 
 #[test]

@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 use strait_sdk::batch::Record;
 
 use crate::fault::{self, Point};
-use crate::kafka::{
-    Consumer, Header, Produce, ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
-};
+use crate::kafka::{Consumer, Header, Produce, ProduceError, Producer, ProducerFactory, TopicPartition};
 use crate::plan::Then;
 use crate::stage::{Allowance, Emission, Failure, FailureKind, GuestFactory, Outcome, Stopped};
-use super::condemned::Condemned;
 
 use super::Lane;
+use super::condemned::Condemned;
 use super::control::Interrupt;
 use super::dead_letter::{LetterHeaders, TRUNCATED};
 use super::directory::Directory;
@@ -254,7 +252,8 @@ where
         };
         let records = partition.backlog.front(count);
         let deadline = Instant::now() + PRODUCE_WAIT;
-        let mut stamp = Stamp::new(plan, &**directory, &turn.id)?;
+        let cluster_id = directory.cluster_id();
+        let mut stamp = Stamp::new(plan, &cluster_id, &partition.topic_id, turn.id.partition);
         stages.emissions(outcome, records, &mut |emission: &Emission<'_>| {
             let (Some(record), Some(output)) =
                 (records.get(emission.origin), plan.outputs.get(emission.output.0))
@@ -283,14 +282,13 @@ where
         if outcome.failures.is_empty() {
             return Ok(());
         }
-        let topic_id = self.topic_id(&turn.id)?;
         let Self {
             plan,
             partitions,
             producer,
-            condemned,
             open,
             report,
+            condemned,
             ..
         } = self;
         let (Some(partition), Some(producer), Some(open)) =
@@ -311,21 +309,28 @@ where
                 *open.skipped.entry(failure.kind).or_default() += 1;
                 continue;
             };
-            let letter = letter(plan, report.lane(), &turn.id, &topic_id, record, failure);
+            let letter = letter(
+                plan,
+                report.lane(),
+                &turn.id,
+                &partition.topic_id,
+                record,
+                failure,
+            );
             let added = LetterHeaders::new(*style, &letter);
+            // A dead letter that is refused as well would stop the pipeline.
+            let redated = condemned
+                .get(&turn.id)
+                .is_some_and(|c| c.offset == record.offset() && !c.keeps_timestamp());
             let own = (0..record.header_count()).filter_map(|index| record.header(index));
             let headers: Vec<Header<'_>> = own.chain(added.iter()).collect();
             let produce = Produce {
                 topic,
                 partition: None,
-            // A dead letter that is refused as well would stop the pipeline.
-            let redated = condemned
-                .get(&turn.id)
-                .is_some_and(|c| c.offset == record.offset() && !c.keeps_timestamp());
                 key: record.key(),
                 value: record.value(),
                 headers: &headers,
-                timestamp_ms: Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0),
+                timestamp_ms: Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0 && !redated),
                 origin: origin(partition.tag, record.offset()),
             };
             open.count_produced(topic, produce.wire_bytes());
@@ -347,14 +352,6 @@ where
             .map_err(produce_interrupt)?;
         }
         Ok(())
-    }
-
-    fn topic_id(&self, id: &TopicPartition) -> Result<Arc<str>, Interrupt> {
-        let facts = self
-            .directory
-            .topic(&id.topic, id.partition)
-            .map_err(TransactionError::Abortable)?;
-        Ok(facts.id)
     }
 
     /// The decided records are in the transaction: the next offset is behind them.

@@ -1,19 +1,30 @@
 //! What a pipeline's lanes ask about the cluster, answered from memory where that is safe.
+//!
+//! librdkafka keeps asking the node that it took for the controller, even if that one is dead.
+//! So a client whose question went unanswered is replaced.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 
-use crate::kafka::admin::Admin;
-use crate::kafka::{KafkaError, control_topic};
+use crate::kafka::admin::{Admin, TopicDescription};
+use crate::kafka::{KafkaError, codes, control_topic};
 use crate::lane::directory::{Directory, TopicFacts};
+use crate::lane::inputs::{CONFIRMED_FOR, Confirmed};
 use crate::lane::starts::Marks;
 use crate::plan::{InputTopics, Pipeline};
 
 /// One question to the cluster.
 const ANSWER: Duration = Duration::from_secs(3);
+
+/// The same, where a transaction waits for the answer.
+const QUICK_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long what was told of a topic counts where nobody answers: as long as it may take to
+/// find another node to ask.
+const UNANSWERED_MAX: Duration = Duration::from_secs(30);
 
 /// Reading the control topic to its end.
 const READ: Duration = Duration::from_secs(5);
@@ -28,8 +39,33 @@ pub struct ClusterDirectory {
 
 #[derive(Default)]
 struct Known {
-    topics: HashMap<Arc<str>, TopicFacts>,
+    topics: HashMap<Arc<str>, Told>,
     marks: Option<Arc<Marks>>,
+    /// When ids were to be confirmed last, answered or not.
+    confirming: Option<Instant>,
+}
+
+/// What the cluster said of a topic.
+#[derive(Clone)]
+struct Told {
+    facts: TopicFacts,
+    asked: Instant,
+}
+
+impl Known {
+    /// Ids that were asked for within a time.
+    fn ids(&self, topics: &[Arc<str>], within: Duration) -> Option<Confirmed> {
+        let told: Option<Vec<&Told>> = topics.iter().map(|topic| self.topics.get(topic)).collect();
+        let told = told?;
+        let asked = told.iter().map(|told| told.asked).min()?;
+        let ids = told.iter().map(|told| Arc::clone(&told.facts.id)).collect();
+        (asked.elapsed() < within).then_some(Confirmed { ids, asked })
+    }
+
+    /// Whether it is time to ask again.
+    fn is_due(&self) -> bool {
+        self.confirming.is_none_or(|last| last.elapsed() >= CONFIRMED_FOR)
+    }
 }
 
 impl ClusterDirectory {
@@ -51,18 +87,53 @@ impl ClusterDirectory {
     }
 
     fn ask(&self, name: &str) -> Result<TopicFacts, KafkaError> {
-        let mut described = self.admin().describe(&[name], ANSWER)?;
-        let topic = described.pop().ok_or_else(|| no_answer(name))??;
+        let asked = Instant::now();
+        let mut admin = self.admin();
+        let answer = admin.describe(&[name], ANSWER);
+        let described = self.or_replaced(&mut admin, answer)?.pop();
+        let described = described.ok_or_else(|| no_answer(name))?;
+        Ok(self.remember(name, described?, asked))
+    }
+
+    fn ask_all(&self, admin: &mut Admin, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
+        let asked = Instant::now();
+        self.known().confirming = Some(asked);
+        let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        let answer = admin.describe(&names, QUICK_ANSWER);
+        let described = self.or_replaced(admin, answer)?;
+        let ids = names
+            .iter()
+            .zip(described)
+            .map(|(name, described)| Ok(self.remember(name, described?, asked).id));
+        let ids = ids.collect::<Result<_, KafkaError>>()?;
+        Ok(Confirmed { ids, asked })
+    }
+
+    fn remember(&self, name: &str, described: TopicDescription, asked: Instant) -> TopicFacts {
         // A broker that knows no topic ids: the name has to do.
-        let id = topic
+        let id = described
             .id
             .map_or_else(|| Arc::from(name), |id| Arc::from(id.as_str()));
         let facts = TopicFacts {
             id,
-            partitions: topic.partitions,
+            partitions: described.partitions,
         };
-        self.known().topics.insert(name.into(), facts.clone());
-        Ok(facts)
+        let told = Told {
+            facts: facts.clone(),
+            asked,
+        };
+        self.known().topics.insert(name.into(), told);
+        facts
+    }
+
+    fn or_replaced<T>(&self, admin: &mut Admin, answer: Result<T, KafkaError>) -> Result<T, KafkaError> {
+        if answer
+            .as_ref()
+            .is_err_and(|error| codes::is_transient(error.code))
+        {
+            *admin = Admin::open(&self.plan.cluster, &format!("{}.directory", self.plan.name))?;
+        }
+        answer
     }
 }
 
@@ -72,11 +143,32 @@ impl Directory for ClusterDirectory {
     }
 
     fn topic(&self, name: &str, partition: i32) -> Result<TopicFacts, KafkaError> {
-        let known = self.known().topics.get(name).cloned();
+        let known = self.known().topics.get(name).map(|told| told.facts.clone());
         match known {
             Some(facts) if facts.partitions > partition => Ok(facts),
             _ => self.ask(name),
         }
+    }
+
+    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
+        if let Some(known) = self.known().ids(topics, CONFIRMED_FOR) {
+            return Ok(known);
+        }
+        // Another lane may be asking just now: its answer counts.
+        let mut admin = self.admin();
+        let (known, last, is_due) = {
+            let known = self.known();
+            let last = known.ids(topics, UNANSWERED_MAX);
+            (known.ids(topics, CONFIRMED_FOR), last, known.is_due())
+        };
+        if let Some(known) = known.or_else(|| last.clone().filter(|_| !is_due)) {
+            return Ok(known);
+        }
+        let answer = self.ask_all(&mut admin, topics);
+        answer.or_else(|error| match last {
+            Some(last) if codes::is_transient(error.code) => Ok(last),
+            _ => Err(error),
+        })
     }
 
     fn input(&self) -> Result<BTreeMap<String, i32>, KafkaError> {

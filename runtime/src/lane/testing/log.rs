@@ -17,6 +17,7 @@ use crate::kafka::{
     Produce, ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
 use crate::lane::directory::{Directory, TopicFacts};
+use crate::lane::inputs::Confirmed;
 use crate::lane::starts::Marks;
 
 /// How often a call fails, out of 1000.
@@ -391,12 +392,11 @@ impl MemoryProducer {
         let told: Vec<u64> = self.failed.iter().map(|delivery| delivery.origin).collect();
         let batch = state.open.iter().flat_map(|open| &open.outputs);
         let refused = batch.filter(|(origin, out)| out.topic == 0 && !told.contains(origin));
-        if !self.late.is_empty() {
+        if let Some(first) = self.late.first().cloned() {
             self.late = refused
                 .map(|(origin, _)| FailedDelivery {
                     origin: *origin,
-                    too_large: true,
-                    error: error("TOO_LARGE"),
+                    ..first.clone()
                 })
                 .collect();
         }
@@ -556,6 +556,13 @@ impl Directory for MemoryDirectory {
         Ok(known
             .filter(|facts| facts.partitions > partition)
             .unwrap_or_else(|| self.ask()))
+    }
+
+    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
+        Ok(Confirmed {
+            ids: topics.iter().map(|_| self.ask().id).collect(),
+            asked: Instant::now(),
+        })
     }
 
     fn input(&self) -> Result<BTreeMap<String, i32>, KafkaError> {

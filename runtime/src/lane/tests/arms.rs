@@ -20,6 +20,7 @@ use crate::kafka::{Consumer, KafkaError};
 use crate::lane::Lane;
 use crate::lane::control::Interrupt;
 use crate::lane::directory::{Directory, TopicFacts};
+use crate::lane::inputs::Confirmed;
 use crate::lane::starts::Marks;
 use crate::lane::state::LaneState;
 use crate::lane::testing::Script;
@@ -41,6 +42,13 @@ impl Directory for Fixed {
         Ok(TopicFacts {
             id: name.into(),
             partitions: 1,
+        })
+    }
+
+    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
+        Ok(Confirmed {
+            ids: topics.to_vec(),
+            asked: Instant::now(),
         })
     }
 
