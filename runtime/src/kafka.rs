@@ -216,9 +216,8 @@ pub struct FailedDelivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flaw {
     TooLarge,
-    /// Its timestamp is too far from the broker's clock (`message.timestamp.after.max.ms`).
-    Timestamp,
-    /// The topic does not take such a record, as a compacted one none without a key.
+    /// The topic does not take such a record: a compacted one none without a key, most none
+    /// that is dated too far ahead (`message.timestamp.after.max.ms`).
     Invalid,
 }
 

@@ -219,12 +219,12 @@ impl Shared {
     }
 }
 
-/// The broker judges batches: what shares one with such a record is refused with it.
+/// What shares a batch with such a record is refused with it, as `_INVALID_DIFFERENT_RECORD` where
+/// the broker tells one from the other.
 const fn flaw(code: i32) -> Option<Flaw> {
     match code {
         codes::MESSAGE_SIZE_TOO_LARGE | codes::RECORD_LIST_TOO_LARGE => Some(Flaw::TooLarge),
-        codes::INVALID_TIMESTAMP => Some(Flaw::Timestamp),
-        codes::INVALID_RECORD => Some(Flaw::Invalid),
+        codes::INVALID_TIMESTAMP | codes::INVALID_RECORD => Some(Flaw::Invalid),
         _ => None,
     }
 }

@@ -187,9 +187,9 @@ where
         self.collect_refused();
         let refused = std::mem::take(&mut self.refused);
         let why = refused.first().map(|delivery| delivery.error.clone());
-        let refused: BTreeMap<(u16, i64), Flaw> = refused
-            .iter()
-            .filter_map(|d| Some((tag_and_offset(d.origin), d.flaw?)))
+        let refused: BTreeMap<(u16, i64), (Flaw, KafkaError)> = refused
+            .into_iter()
+            .filter_map(|d| Some((tag_and_offset(d.origin), (d.flaw?, d.error))))
             .collect();
         let alone = open.is_some_and(|open| open.tried == 1);
         for partition in self.partitions.iter() {
@@ -197,22 +197,26 @@ where
             let own = || {
                 refused
                     .range((tag, i64::MIN)..=(tag, i64::MAX))
-                    .map(|((_, offset), flaw)| (*offset, *flaw))
+                    .map(|((_, offset), flaw)| (*offset, flaw))
             };
-            let (Some((low, flaw)), Some((high, _))) = (own().next(), own().next_back()) else {
+            let (Some((low, (flaw, why))), Some((high, _))) = (own().next(), own().next_back()) else {
                 continue;
             };
             if alone {
-                let condemned = Condemned { offset: low, flaw };
-                let before = self.condemned.insert(partition.id.clone(), condemned);
-                if before.is_some_and(|before| before.offset == low) {
+                let before = self.condemned.get(&partition.id);
+                if let Some(before) = before.filter(|before| before.offset == low) {
                     return Err(Interrupt::Pipeline(format!(
-                        "{} offset {low}: the broker refuses its dead letter too ({}); {}",
+                        "{} offset {low}: the broker refuses its dead letter too ({why}); {}",
                         partition.id,
-                        why.as_ref().map(ToString::to_string).unwrap_or_default(),
-                        condemned.remedy()
+                        before.remedy()
                     )));
                 }
+                let condemned = Condemned {
+                    offset: low,
+                    flaw: *flaw,
+                    why: why.clone(),
+                };
+                self.condemned.insert(partition.id.clone(), condemned);
             }
             self.suspects.suspect(&partition.id, low..high + 1, None);
         }

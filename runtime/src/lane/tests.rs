@@ -247,11 +247,7 @@ fn whatever_fails_everything_arrives_once_and_in_order() {
 
 #[test]
 fn a_record_that_the_broker_refuses_is_found_and_fails_alone() {
-    for (seed, flaw) in (0..100).zip(
-        [Flaw::TooLarge, Flaw::Timestamp, Flaw::Invalid]
-            .into_iter()
-            .cycle(),
-    ) {
+    for (seed, flaw) in (0..100).zip([Flaw::TooLarge, Flaw::Invalid].into_iter().cycle()) {
         let faults = Faults {
             flawed: Some((b"pass 0 37", flaw)),
             rebalance: 20,

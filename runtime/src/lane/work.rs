@@ -12,7 +12,6 @@ use crate::plan::Then;
 use crate::stage::{Allowance, Emission, Failure, FailureKind, GuestFactory, Outcome, Stopped};
 
 use super::Lane;
-use super::condemned::Condemned;
 use super::control::Interrupt;
 use super::dead_letter::{LetterHeaders, TRUNCATED};
 use super::directory::Directory;
@@ -72,9 +71,10 @@ where
         let Some(turn) = self.turn(slot)? else {
             return Ok(());
         };
-        let condemned = self.condemned.get(&turn.id).copied();
+        let condemned = self.condemned.get(&turn.id);
         if let Some(condemned) = condemned.filter(|condemned| condemned.offset == turn.next) {
-            self.fail_condemned(&turn, condemned)?;
+            let (kind, reason) = (condemned.kind(), condemned.reason());
+            self.fail_condemned(&turn, kind, reason)?;
         } else {
             self.run_stages(&turn)?;
         }
@@ -426,7 +426,7 @@ where
     }
 
     /// A record that the broker refuses even when it stands alone has failed, unprocessed.
-    fn fail_condemned(&mut self, turn: &Turn, condemned: Condemned) -> Result<(), Interrupt> {
+    fn fail_condemned(&mut self, turn: &Turn, kind: FailureKind, reason: String) -> Result<(), Interrupt> {
         self.begin()?.tried += 1;
         let last_stage = self
             .plan
@@ -436,8 +436,8 @@ where
             .unwrap_or_default();
         let failure = Failure {
             record: 0,
-            kind: condemned.kind(),
-            reason: condemned.reason().to_owned(),
+            kind,
+            reason,
             stage: last_stage,
             module_sha256: Arc::from(""),
             attempts: self.retries.tried(&turn.id, turn.next) + 1,

@@ -26,7 +26,7 @@ pub struct Faults {
     pub transaction: u32,
     pub rebalance: u32,
     /// A delivered record that the broker refuses, by its value: as too large in the first
-    /// topic, for its timestamp in all of them.
+    /// topic, as invalid wherever it has a timestamp.
     pub flawed: Option<(&'static [u8], Flaw)>,
 }
 
@@ -423,8 +423,8 @@ impl Producer for MemoryProducer {
         let state = &mut *self.log.0.borrow_mut();
         let value = record.value.map(<[u8]>::to_vec);
         let is_flawed = |flaw: Flaw| match flaw {
-            Flaw::Timestamp => record.timestamp_ms.is_some(),
-            _ => record.topic == 0,
+            Flaw::TooLarge => record.topic == 0,
+            Flaw::Invalid => record.timestamp_ms.is_some(),
         };
         let flawed = state.faults.flawed;
         if let Some((_, flaw)) =
