@@ -50,6 +50,8 @@ pub const SCENARIOS: &[Scenario] = &[
 /// A minute, where the suite has one machine for everything.
 const STORM: Duration = Duration::from_mins(1);
 const GUST: Duration = Duration::from_secs(2);
+/// Generations of the group that it takes at least: with fewer it was no storm.
+const GENERATIONS_MIN: u64 = 5;
 
 fn storm(run: &mut Run, assignor: &str) -> Result<()> {
     let mut load = run.load()?;
@@ -63,6 +65,7 @@ fn storm(run: &mut Run, assignor: &str) -> Result<()> {
     let began = Instant::now();
     let found = load.fixture.verifier().assignor(load.fixture.name())?;
     ensure!(found == assignor, "the group's assignor is {found}");
+    let calm = generation(&load)?;
     for turn in 0.. {
         if began.elapsed() >= STORM {
             break;
@@ -93,6 +96,16 @@ fn storm(run: &mut Run, assignor: &str) -> Result<()> {
             load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         }
     }
+    let seen = generation(&load)?.saturating_sub(calm);
+    if seen < GENERATIONS_MIN {
+        return run.not_run(format!(
+            "the coordinator has seen {seen} generations in {STORM:?}"
+        ));
+    }
+    run.fault(
+        format!("a storm of {STORM:?}"),
+        format!("the coordinator has seen {seen} generations"),
+    );
     load.process(guest)?.wait_ready()?;
     let mark = load.mark()?;
     load.await_progress(run, &mark, PROGRESS_WITHIN)?;
@@ -129,7 +142,7 @@ const SPIN_S: f64 = 43.0;
 
 fn too_slow(run: &mut Run) -> Result<()> {
     let mut load = run.load_of(SLOW)?;
-    load.fixture.set("lanes", json!(1))?;
+    load.set_lanes(1)?;
     // With a deadline no guest could be that slow.
     load.fixture.set_stage("limits.batch_deadline", json!("none"))?;
     load.fixture.set(
