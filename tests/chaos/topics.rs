@@ -55,6 +55,14 @@ pub const SCENARIOS: &[Scenario] = &[
         sabotage: None,
         run: made_again::under_load,
     },
+    Scenario {
+        number: 23,
+        name: "input_made_again_unseen",
+        expects: "who slept meanwhile reads the new topic from its beginning, not from where it stood in the old one",
+        selection: Selection::Long,
+        sabotage: None,
+        run: made_again::unseen,
+    },
 ];
 
 /// How soon a client looks for changes of a topic here; 30 s for the input by default.

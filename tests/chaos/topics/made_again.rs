@@ -2,7 +2,7 @@
 //! nothing in the old one.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
@@ -15,6 +15,7 @@ use strait_tests::verifier::Row;
 use strait_tests::wait;
 
 use super::quick_to_look;
+use crate::nodes::standing_still;
 
 /// Waits until nobody knows the topic; gives what the judge is told of it.
 pub fn gone(load: &Load, short: &str) -> Result<String> {
@@ -73,6 +74,82 @@ pub fn under_load(run: &mut Run) -> Result<()> {
     let again = load.mark()?;
     load.await_progress(run, &again, PROGRESS_WITHIN)?;
     load.settle_and(run, |load| old.check(load))
+}
+
+/// Longer than the process is asleep: nobody notices, and nothing is given to another member.
+const SESSION: Duration = Duration::from_secs(45);
+
+pub fn unseen(run: &mut Run) -> Result<()> {
+    let mut load = quick_to_look(run)?;
+    load.fixture.set_session(SESSION)?;
+    load.begin_with(1)?;
+    let verifier = load.fixture.verifier().clone();
+    let topic = load.fixture.topic("in");
+    let members = verifier.members(load.fixture.name())?;
+    // No transaction is to be open that could commit offsets of the old topic to the new one.
+    let sent = load.finish_input()?;
+    load.wait_worked_off()?;
+    load.forget_sent(sent);
+    let old = Old {
+        id: verifier.topic_id(&topic)?,
+        rows: load.fixture.read("in")?,
+        mark: load.mark()?,
+    };
+    load.process(0)?.freeze()?;
+    let frozen = Instant::now();
+    let asleep = standing_still(load.process(0)?.pid())?;
+    verifier.delete_topic(&topic)?;
+    gone(&load, "in")?;
+    // With their topic, and some time after it: else they would look like those of the new one.
+    wait::until_true("the old offsets to be gone", Duration::from_secs(20), || {
+        let left = load.mark()?.committed;
+        ensure!(left.is_empty(), "the group still has {left:?}");
+        Ok(true)
+    })?;
+    load.fixture.create_topic("in", PARTITIONS)?;
+    let new = verifier.topic_id(&topic)?;
+    load.feed_at(4 * ORDERS.per_second)?;
+    let highest = old.mark.committed.values().copied().max().unwrap_or(0);
+    wait::until_true("more records than there were", Duration::from_mins(1), || {
+        let ends = verifier.ends(&topic)?;
+        Ok(ends.iter().all(|ends| ends.high > highest + 200))
+    })?;
+    load.stop_input()?;
+    let still = verifier.members(load.fixture.name())?;
+    if still != members || frozen.elapsed() >= SESSION {
+        return run.not_run(format!(
+            "the process was asleep for too long: the members hold {still:?}"
+        ));
+    }
+    run.fault(
+        "the input is deleted and made again while the process sleeps",
+        format!(
+            "{asleep}; by the judge the topic is {new} instead of {}, and has more than {highest} records in each \
+             partition, which is where the process stood",
+            old.id
+        ),
+    );
+    load.book.foreign_inputs.push(old.id.clone());
+    load.process(0)?.thaw()?;
+    let thawed = Instant::now();
+    wait::until_true("all of the new topic, or a stop", Duration::from_mins(1), || {
+        if load.process(0)?.is_running()? {
+            load.fixture.committed_to_end(&topic)?;
+        }
+        Ok(true)
+    })?;
+    if !load.process(0)?.is_running()? {
+        // Loudly, and somebody has looked.
+        load.restart(0)?;
+        load.wait_worked_off()?;
+    }
+    run.progressed(thawed.elapsed());
+    // Outputs that carry the wrong id are missing in the one, and too many in the other.
+    let of_old = old.check(&load);
+    match (load.settle(run), of_old) {
+        (Err(new), Err(old)) => Err(new.context(old.to_string())),
+        (new, old) => new.and(old),
+    }
 }
 
 /// The first records of the usual load as they stand in a topic that nobody else writes to.
