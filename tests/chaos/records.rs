@@ -38,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         number: 27,
         name: "odd_records",
-        expects: "tombstones, null keys, empty values, thousands of headers pass byte for byte",
+        expects: "tombstones, null keys, empty keys and values, 10,000 headers pass byte for byte",
         selection: Selection::Long,
         sabotage: None,
         run: odd,
@@ -188,7 +188,7 @@ const ODD: Stream = Stream {
     fate: |_| vec![Due::only("out")],
 };
 
-const HEADERS: usize = 5000;
+const HEADERS: usize = 10_000;
 
 fn odd_record(partition: i32, number: u64) -> Message {
     let key = format!("{partition}-{number}");
@@ -225,16 +225,18 @@ fn odd(run: &mut Run) -> Result<()> {
         count(|row| row.value.is_none()),
         count(|row| row.key.is_none()),
         count(|row| row.value.as_ref().is_some_and(Vec::is_empty)),
+        count(|row| row.key.as_ref().is_some_and(Vec::is_empty)),
+        count(|row| row.key.is_none() && row.value.is_none()),
         count(|row| row.headers.len() >= HEADERS),
         count(|row| row.value.as_ref().is_some_and(|value| value.len() > 500_000)),
     ];
     ensure!(counts.iter().all(|count| *count > 1), "{counts:?}");
-    let [tombstones, keyless, empty, headers, large] = counts;
+    let [tombstones, keyless, empty, empty_keys, bare, headers, large] = counts;
     run.fault(
         "odd records",
         format!(
-            "the judge reads {tombstones} tombstones, {keyless} without a key, {empty} empty values, {headers} with \
-             {HEADERS} headers, {large} of almost a megabyte"
+            "the judge reads {tombstones} tombstones, {keyless} without a key, {empty} empty values, {empty_keys} empty \
+             keys, {bare} with neither key nor value, {headers} with {HEADERS} headers, {large} of almost a megabyte"
         ),
     );
     load.settle_and(run, |load| {
