@@ -50,6 +50,8 @@ pub const SCENARIOS: &[Scenario] = &[
 /// A minute, where the suite has one machine for everything.
 const STORM: Duration = Duration::from_mins(1);
 const GUST: Duration = Duration::from_secs(2);
+/// Generations of the group that it takes at least: with fewer it was no storm.
+const GENERATIONS_MIN: u64 = 5;
 
 fn storm(run: &mut Run, assignor: &str) -> Result<()> {
     let mut load = run.load()?;
@@ -63,6 +65,7 @@ fn storm(run: &mut Run, assignor: &str) -> Result<()> {
     let began = Instant::now();
     let found = load.fixture.verifier().assignor(load.fixture.name())?;
     ensure!(found == assignor, "the group's assignor is {found}");
+    let calm = generation(&load)?;
     for turn in 0.. {
         if began.elapsed() >= STORM {
             break;
@@ -93,6 +96,16 @@ fn storm(run: &mut Run, assignor: &str) -> Result<()> {
             load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         }
     }
+    let seen = generation(&load)?.saturating_sub(calm);
+    if seen < GENERATIONS_MIN {
+        return run.not_run(format!(
+            "the coordinator has seen {seen} generations in {STORM:?}"
+        ));
+    }
+    run.fault(
+        format!("a storm of {STORM:?}"),
+        format!("the coordinator has seen {seen} generations"),
+    );
     load.process(guest)?.wait_ready()?;
     let mark = load.mark()?;
     load.await_progress(run, &mark, PROGRESS_WITHIN)?;
@@ -126,10 +139,12 @@ const SLOW: Stream = Stream {
 const POLL_INTERVAL: Duration = Duration::from_secs(40);
 /// Of CPU time; the clock on the wall shows at least as much.
 const SPIN_S: f64 = 43.0;
+/// The slow member comes back when it has spun, which takes longer where it has to share the CPU.
+const SPUN_WITHIN: Duration = Duration::from_mins(5);
 
 fn too_slow(run: &mut Run) -> Result<()> {
     let mut load = run.load_of(SLOW)?;
-    load.fixture.set("lanes", json!(1))?;
+    load.set_lanes(1)?;
     // With a deadline no guest could be that slow.
     load.fixture.set_stage("limits.batch_deadline", json!("none"))?;
     load.fixture.set(
@@ -146,7 +161,7 @@ fn too_slow(run: &mut Run) -> Result<()> {
     load.fixture.set_stage("settings", json!({ "quick": true }))?;
     let quick = load.start()?;
     load.process(quick)?.wait_ready()?;
-    wait_members(&load, &[3, 3])?;
+    wait_members(&load, &[3, 3], Duration::from_mins(1))?;
     let mark = load.mark()?;
     let slow: Vec<Message> = (0..strait_tests::chaos::load::PARTITIONS)
         .map(|partition| {
@@ -180,7 +195,7 @@ fn too_slow(run: &mut Run) -> Result<()> {
         timed_out.clone(),
     );
     load.await_progress(run, &mark, PROGRESS_WITHIN)?;
-    wait_members(&load, &[3, 3])?;
+    wait_members(&load, &[3, 3], SPUN_WITHIN)?;
     ensure!(load.process(0)?.is_running()?, "the slow member has ended");
     let mark = load.mark()?;
     load.await_progress(run, &mark, PROGRESS_WITHIN)?;
@@ -218,8 +233,8 @@ fn calibrate(load: &mut Load) -> Result<u64> {
     Ok(millions)
 }
 
-fn wait_members(load: &Load, expected: &[usize]) -> Result<()> {
-    wait::until_true("the members of the group", Duration::from_mins(1), || {
+fn wait_members(load: &Load, expected: &[usize], limit: Duration) -> Result<()> {
+    wait::until_true("the members of the group", limit, || {
         let members = load.fixture.verifier().members(load.fixture.name())?;
         ensure!(members == expected, "the members hold {members:?}");
         Ok(true)

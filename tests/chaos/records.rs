@@ -38,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         number: 27,
         name: "odd_records",
-        expects: "tombstones, null keys, empty values, thousands of headers pass byte for byte",
+        expects: "tombstones, null keys, empty keys and values, 10,000 headers pass byte for byte",
         selection: Selection::Long,
         sabotage: None,
         run: odd,
@@ -50,6 +50,14 @@ pub const SCENARIOS: &[Scenario] = &[
         selection: Selection::Short,
         sabotage: None,
         run: transactional_input,
+    },
+    Scenario {
+        number: 29,
+        name: "timestamps_that_nodes_refuse",
+        expects: "one dead letter each, which says why; all others pass; no endless aborts",
+        selection: Selection::Long,
+        sabotage: None,
+        run: refused_timestamps,
     },
 ];
 
@@ -180,7 +188,7 @@ const ODD: Stream = Stream {
     fate: |_| vec![Due::only("out")],
 };
 
-const HEADERS: usize = 5000;
+const HEADERS: usize = 10_000;
 
 fn odd_record(partition: i32, number: u64) -> Message {
     let key = format!("{partition}-{number}");
@@ -217,16 +225,18 @@ fn odd(run: &mut Run) -> Result<()> {
         count(|row| row.value.is_none()),
         count(|row| row.key.is_none()),
         count(|row| row.value.as_ref().is_some_and(Vec::is_empty)),
+        count(|row| row.key.as_ref().is_some_and(Vec::is_empty)),
+        count(|row| row.key.is_none() && row.value.is_none()),
         count(|row| row.headers.len() >= HEADERS),
         count(|row| row.value.as_ref().is_some_and(|value| value.len() > 500_000)),
     ];
     ensure!(counts.iter().all(|count| *count > 1), "{counts:?}");
-    let [tombstones, keyless, empty, headers, large] = counts;
+    let [tombstones, keyless, empty, empty_keys, bare, headers, large] = counts;
     run.fault(
         "odd records",
         format!(
-            "the judge reads {tombstones} tombstones, {keyless} without a key, {empty} empty values, {headers} with \
-             {HEADERS} headers, {large} of almost a megabyte"
+            "the judge reads {tombstones} tombstones, {keyless} without a key, {empty} empty values, {empty_keys} empty \
+             keys, {bare} with neither key nor value, {headers} with {HEADERS} headers, {large} of almost a megabyte"
         ),
     );
     load.settle_and(run, |load| {
@@ -258,6 +268,68 @@ fn same_content(input: &[Row], output: &[Row]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// In the year 2100. Nodes refuse what is more than an hour ahead, unless told otherwise.
+const FAR_AHEAD_MS: i64 = 4_102_444_800_000;
+
+const DATED: Stream = Stream {
+    guest: "identity",
+    make: |partition, number| Message {
+        timestamp_ms: (number % 97 == 30).then_some(FAR_AHEAD_MS),
+        ..Message::new(format!("{partition}-{number}"), "value")
+    },
+    per_second: 200,
+    topics: &["out", "dlq"],
+    fate: |row| {
+        vec![if row.timestamp_ms == FAR_AHEAD_MS {
+            Due::Letter
+        } else {
+            Due::only("out")
+        }]
+    },
+};
+
+fn refused_timestamps(run: &mut Run) -> Result<()> {
+    let mut load = run.load_of(DATED)?;
+    let verifier = load.fixture.verifier().clone();
+    // Only the input takes them, and keeps them.
+    let anything = format!("message.timestamp.after.max.ms={}", i64::MAX);
+    verifier.configure_topic(&load.fixture.topic("in"), &[&anything, "retention.ms=-1"])?;
+    for topic in DATED.topics {
+        let topic = load.fixture.topic(topic);
+        let Err(refusal) = verifier.send_dated(&topic, FAR_AHEAD_MS) else {
+            return run.not_run(format!("{topic} takes records of the year 2100"));
+        };
+        run.fault(
+            "records with a timestamp that outputs do not take",
+            format!("the judge's own: {}", refusal.root_cause()),
+        );
+    }
+    load.begin_with(1)?;
+    let mark = load.mark()?;
+    thread::sleep(Duration::from_secs(5));
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
+    kill_often(run, &mut load, 2)?;
+    load.stop_input()?;
+    let far = |row: &&Row| row.timestamp_ms == FAR_AHEAD_MS;
+    let count = load.fixture.read("in")?.iter().filter(far).count();
+    ensure!(count > 10, "only {count} records are from far away");
+    load.settle_and(run, |load| {
+        for letter in load.fixture.read("dlq")? {
+            let reason = letter.header("strait-error-reason").unwrap_or_default();
+            ensure!(
+                reason.to_lowercase().contains("timestamp"),
+                "a dead letter does not say why: {reason}"
+            );
+            let original = letter.header("strait-error-timestamp");
+            ensure!(
+                original == Some(FAR_AHEAD_MS.to_string()),
+                "a dead letter says that its record was of {original:?}"
+            );
+        }
+        Ok(())
+    })
 }
 
 /// Records in transactions, every third of which is aborted.

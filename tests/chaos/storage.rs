@@ -1,13 +1,13 @@
 //! Disks that are full, and files that are gone or spoilt.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rand::Rng as _;
-use strait_tests::chaos::{Load, NotRun, Run, Scenario, Selection};
+use strait_tests::chaos::{Load, NotRun, Run, Scenario, Selection, Violation};
 use strait_tests::cluster::{Cluster, Kind};
 use strait_tests::tmpfs::Tmpfs;
 use strait_tests::wait;
@@ -28,6 +28,14 @@ pub const SCENARIOS: &[Scenario] = &[
         selection: Selection::Long,
         sabotage: None,
         run: own_disk_full,
+    },
+    Scenario {
+        number: 27,
+        name: "bytes_spoilt_on_a_node",
+        expects: "nothing passes that its checksum belies, and nothing is skipped: the partition waits, the others go on",
+        selection: Selection::Long,
+        sabotage: None,
+        run: bytes_spoilt,
     },
     Scenario {
         number: 32,
@@ -185,6 +193,96 @@ fn local_files(run: &mut Run) -> Result<()> {
         load.await_progress(run, &mark.from_now(), BACK_WITHIN)?;
     }
     load.settle(run)
+}
+
+/// So long it must not move.
+const STANDSTILL: Duration = Duration::from_secs(10);
+const SPOILT: i32 = 0;
+
+fn bytes_spoilt(run: &mut Run) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("strait-test-").tempdir()?;
+    // One node: its log is the only one there is.
+    let cluster = Arc::new(Cluster::start(Kind {
+        nodes: 1,
+        proxies: true,
+        data: Some(folder.path().to_owned()),
+        ..Kind::default()
+    })?);
+    let mut load = Load::of(run, Arc::clone(&cluster))?;
+    load.begin_with(1)?;
+    load.process(0)?.kill()?;
+    let before = load.mark()?.committed;
+    let topic = load.fixture.topic("in");
+    let verifier = load.fixture.verifier().clone();
+    wait::until_true("input that nobody has read", BACK_WITHIN, || {
+        let ends = verifier.ends(&topic)?;
+        Ok(ends
+            .iter()
+            .all(|ends| before.get(&ends.partition) < Some(&(ends.high - 100))))
+    })?;
+    load.stop_input()?;
+    let segment = find(folder.path(), &format!("{topic}-{SPOILT}"))?
+        .context("the folder of the partition")?
+        .join("00000000000000000000.log");
+    let flip = || -> Result<()> {
+        cluster.broker().stop(0)?;
+        let mut bytes = fs::read(&segment)?;
+        // In the last record, behind the checksum of its batch.
+        *bytes.iter_mut().nth_back(2).context("a byte")? ^= 0x55;
+        fs::write(&segment, bytes)?;
+        cluster.broker().start_node(0)?;
+        cluster.wait_whole()
+    };
+    flip()?;
+    let Err(refusal) = load.fixture.read("in") else {
+        return run.not_run("the judge finds nothing wrong with the spoilt records");
+    };
+    run.fault(
+        "a byte is spoilt in the log of the only node",
+        format!("the judge cannot read it: {}", refusal.root_cause()),
+    );
+    load.restart(0)?;
+    let ends = verifier.ends(&topic)?;
+    let is_done = |partition: i32| -> Result<bool> {
+        let committed = load.mark()?.committed.get(&partition).copied();
+        Ok(ends
+            .iter()
+            .any(|ends| ends.partition == partition && Some(ends.high) == committed))
+    };
+    wait::until_true("the end of the other partitions", BACK_WITHIN, || {
+        for ends in ends.iter().filter(|ends| ends.partition != SPOILT) {
+            ensure!(is_done(ends.partition)?, "{} is not done", ends.partition);
+        }
+        Ok(true)
+    })?;
+    std::thread::sleep(STANDSTILL);
+    if is_done(SPOILT)? {
+        let skipped =
+            format!("{topic} [{SPOILT}] is committed to its end, beyond records that nobody can read");
+        return Err(Violation(skipped).into());
+    }
+    flip()?;
+    let mended = Instant::now();
+    load.wait_worked_off()?;
+    run.progressed(mended.elapsed());
+    load.settle(run)
+}
+
+/// The folder of that name, somewhere within another one.
+fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if path.file_name().is_some_and(|own| own == name) {
+            return Ok(Some(path));
+        }
+        if let Some(found) = find(&path, name)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn count_and_delete(folder: &Path) -> Result<usize> {

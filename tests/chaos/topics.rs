@@ -1,5 +1,7 @@
 //! Topics that change under a running pipeline: they grow, go away, lose records.
 
+mod made_again;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -7,7 +9,6 @@ use serde_json::json;
 use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::progress::Mark;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
-use strait_tests::orders::ORDERS;
 use strait_tests::verifier::Row;
 use strait_tests::wait;
 
@@ -52,7 +53,15 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: "the new topic is another one, and is read from its beginning",
         selection: Selection::Long,
         sabotage: None,
-        run: input_deleted,
+        run: made_again::under_load,
+    },
+    Scenario {
+        number: 23,
+        name: "input_made_again_unseen",
+        expects: "who slept meanwhile reads the new topic from its beginning, not from where it stood in the old one",
+        selection: Selection::Long,
+        sabotage: None,
+        run: made_again::unseen,
     },
 ];
 
@@ -150,9 +159,7 @@ fn output_deleted(run: &mut Run) -> Result<()> {
     let topic = load.fixture.topic("out");
     load.unfollow_topic("out")?;
     verifier.delete_topic(&topic)?;
-    let gone = wait::until("the topic to be gone", Duration::from_secs(20), || {
-        Ok(verifier.leaders(&topic).err().map(|error| format!("{error:#}")))
-    })?;
+    let gone = made_again::gone(&load, "out")?;
     run.fault("an output is deleted under load", gone);
     let still = stand_still(&load)?;
     for process in 0..load.processes() {
@@ -168,10 +175,14 @@ fn output_deleted(run: &mut Run) -> Result<()> {
         let (was, is) = (&still.committed, &now.committed);
         return Err(Violation(format!("without its output it went on from {was:?} to {is:?}")).into());
     }
-    // What stood there before is gone with the topic.
-    load.book.since.insert("out", still.committed.clone());
+    // What stood there before is gone with the topic; the other outputs are judged from their
+    // beginning: they have nothing of what was aborted for the lack of this one.
+    load.book.since.insert("out", still.committed);
     load.fixture.create_topic("out", PARTITIONS)?;
-    let mended = still.from_now();
+    let mended = Mark {
+        at: Instant::now(),
+        ..load.mark()?
+    };
     load.await_progress(run, &mended, PROGRESS_WITHIN)?;
     load.settle(run)
 }
@@ -264,71 +275,4 @@ fn retention_passes(run: &mut Run) -> Result<()> {
     load.forget_sent(u64::try_from(cut * i64::from(PARTITIONS))?);
     ensure!(lost > 0 && sent > 0);
     load.settle(run)
-}
-
-fn input_deleted(run: &mut Run) -> Result<()> {
-    let mut load = quick_to_look(run)?;
-    load.begin_with(2)?;
-    let verifier = load.fixture.verifier().clone();
-    let topic = load.fixture.topic("in");
-    let old = verifier.topic_id(&topic)?;
-    let sent = load.finish_input()?;
-    load.forget_sent(sent);
-    // The last of it may still be under way.
-    let rows = load.fixture.read("in")?;
-    let mark = load.mark()?;
-    verifier.delete_topic(&topic)?;
-    let gone = wait::until("the topic to be gone", Duration::from_secs(20), || {
-        Ok(verifier.leaders(&topic).err().map(|error| format!("{error:#}")))
-    })?;
-    run.fault("the input is deleted", gone);
-    wait::until_true("members without a partition", Duration::from_secs(40), || {
-        let members = verifier.members(load.fixture.name())?;
-        // Whoever has nothing to read may also leave.
-        ensure!(
-            members.iter().all(|count| *count == 0),
-            "the members hold {members:?}"
-        );
-        Ok(true)
-    })?;
-    load.book.foreign_inputs.push(old.clone());
-    load.fixture.create_topic("in", PARTITIONS)?;
-    let new = verifier.topic_id(&topic)?;
-    run.fault("and made again", format!("by the judge {new} instead of {old}"));
-    load.feed_at(ORDERS.per_second)?;
-    wait::until_true("commits in the new topic", Duration::from_mins(1), || {
-        Ok(load.mark()?.committed.len() == usize::try_from(PARTITIONS)?)
-    })?;
-    let again = load.mark()?;
-    load.await_progress(run, &again, PROGRESS_WITHIN)?;
-    load.settle_and(run, |load| check_old_outputs(load, &old, &rows, &mark))
-}
-
-/// Of the deleted topic nothing is doubled, and what was committed before is there.
-fn check_old_outputs(load: &Load, id: &str, rows: &[Row], mark: &Mark) -> Result<()> {
-    use strait_tests::ledger::{Account, Expected};
-    use strait_tests::stream::Due;
-    let expected = |row: &Row| {
-        let due = (ORDERS.fate)(row)
-            .into_iter()
-            .find(|due| matches!(due, Due::Output { topic: "out", .. }))?;
-        let Due::Output { part, parts, .. } = due else {
-            return None;
-        };
-        Some(Expected::by_source(row, id, part, parts, load.fixture.name()))
-    };
-    let expected: Vec<Expected> = rows.iter().filter_map(expected).collect();
-    let own = |row: &Row| {
-        row.header("strait-source")
-            .is_some_and(|source| source.contains(id))
-    };
-    let found: Vec<Row> = load.fixture.read("out")?.into_iter().filter(own).collect();
-    let mut account = Account::by_source(&expected, &found);
-    account.missing.retain(|output| {
-        let committed = mark.committed.get(&output.input_partition);
-        committed.is_some_and(|committed| output.input_offset < *committed)
-    });
-    account
-        .settle("out")
-        .map_err(|error| Violation(error.to_string()).into())
 }

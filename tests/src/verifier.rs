@@ -205,6 +205,12 @@ impl Verifier {
         self.ask("send", &arguments)?.iter().map(parse).collect()
     }
 
+    /// Sends one record with this timestamp through Java's producer.
+    pub fn send_dated(&self, topic: &str, timestamp_ms: i64) -> Result<()> {
+        self.ask("send-dated", &[topic, &timestamp_ms.to_string()])
+            .map(drop)
+    }
+
     /// Stable offsets of the group by topic and partition.
     pub fn committed(&self, group: &str) -> Result<HashMap<(String, i32), i64>> {
         self.offsets_of("committed", group)

@@ -141,6 +141,7 @@ public final class Verifier {
             case "ends" -> ends(arguments.get(0));
             case "dump" -> dump(arguments.get(0), arguments.get(1));
             case "send" -> send(arguments.get(0), arguments.subList(1, arguments.size()));
+            case "send-dated" -> sendDated(arguments.get(0), Long.parseLong(arguments.get(1)));
             case "committed" -> committed(arguments.get(0), true);
             case "committed-so-far" -> committed(arguments.get(0), false);
             case "commit" -> commit(arguments.get(0), arguments.get(1), Long.parseLong(arguments.get(2)));
@@ -304,6 +305,15 @@ public final class Verifier {
             }
         }
         return rows;
+    }
+
+    private List<List<Object>> sendDated(String topic, long timestamp) throws Exception {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "acks", "all");
+        var bytes = new ByteArraySerializer();
+        try (var producer = new KafkaProducer<byte[], byte[]>(settings, bytes, bytes)) {
+            producer.send(new ProducerRecord<byte[], byte[]>(topic, null, timestamp, null, null)).get();
+        }
+        return List.of();
     }
 
     /** Rows: topic, partition, offset. Stable: without those that an open transaction may change. */

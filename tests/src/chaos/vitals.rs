@@ -60,8 +60,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Of the process; counts are of the owners with this prefix.
-    pub fn start(pid: u32, wire: Arc<Wire>, prefix: String) -> Result<Self> {
+    /// Of the process; counts are of the owners with this prefix. Each sample is given to
+    /// `keep` as well, at once: a long watch may be interrupted.
+    pub fn start(
+        pid: u32,
+        wire: Arc<Wire>,
+        prefix: String,
+        mut keep: impl FnMut(&Sample) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
         let (samples, stop) = (Arc::<Mutex<Vec<Sample>>>::default(), Arc::<AtomicBool>::default());
         let shared = (Arc::clone(&samples), Arc::clone(&stop));
         let started = Instant::now();
@@ -77,6 +83,7 @@ impl Watch {
                     aborted: counts.aborted,
                     inits: counts.code(Api::INIT_PRODUCER_ID, 0),
                 };
+                keep(&sample)?;
                 samples
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
