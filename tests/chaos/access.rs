@@ -120,7 +120,7 @@ fn transactional_id(run: &mut Run) -> Result<()> {
         "write on a transactional id is taken away",
         format!("by the node: {evidence}"),
     );
-    let code = load.process(0)?.wait_exit(Duration::from_mins(1))?;
+    let code = load.process(0)?.wait_exit(PROGRESS_WITHIN)?;
     let log = load.process(0)?.log();
     ensure!(code == 1, "it ended with {code}");
     let reason = log.lines().rev().find(|line| line.contains("failed"));

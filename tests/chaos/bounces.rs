@@ -11,12 +11,11 @@ use serde_json::json;
 use strait::fault::Sabotage;
 use strait_tests::binary::{self, Build};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PARTITIONS, PROGRESS_WITHIN};
+use strait_tests::chaos::strike::kill_in_transaction;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::ORDERS;
 use strait_tests::stream::Due;
 use strait_tests::verifier::{Isolation, Row};
-
-use crate::clients::kill_in_transaction;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -58,7 +57,6 @@ fn module_swapped(run: &mut Run) -> Result<()> {
         load.fixture
             .set_stage("settings", settings.unwrap_or_else(|| json!({})))?;
         for process in 0..PROCESSES {
-            let mark = load.mark()?;
             let how = if process == 1 {
                 kill_in_transaction(&mut load, process)?.to_string()
             } else {
@@ -66,6 +64,7 @@ fn module_swapped(run: &mut Run) -> Result<()> {
                 ensure!(code == 0, "SIGTERM ended it with {code}");
                 "exit code 0 after SIGTERM".to_owned()
             };
+            let mark = load.mark()?;
             load.restart(process)?;
             load.process(process)?.wait_ready()?;
             load.await_progress(run, &mark, PROGRESS_WITHIN)?;
@@ -171,10 +170,10 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
     for process in 0..2 {
         load.process(process)?.wait_ready()?;
     }
-    load.wait_moving(Duration::from_mins(1))?;
+    load.wait_moving(PROGRESS_WITHIN)?;
     for _ in 0..2 {
-        let mark = load.mark()?;
         std::thread::sleep(Duration::from_secs(8));
+        let mark = load.mark()?;
         load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         let evidence = kill_in_transaction(&mut load, 0)?;
         run.fault("SIGKILL of a process", evidence);

@@ -1,20 +1,17 @@
 //! Processes that die: killed at any moment, told to stop, frozen.
 
-use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
 use strait::fault::{Point, Sabotage};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
+use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often, standing_still};
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::proxy::Api;
 use strait_tests::wait;
-
-use crate::network::OF_A_TRANSACTION;
-use crate::nodes::standing_still;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -108,56 +105,6 @@ fn killed_in_transaction(run: &mut Run, kills: usize) -> Result<()> {
     load.settle(run)
 }
 
-/// Kills a process while the coordinator knows of an open transaction of its pipeline.
-pub fn kill_in_transaction(load: &mut Load, process: usize) -> Result<Killed> {
-    load.fixture.wait_open_transaction()?;
-    load.process(process)?.kill()?;
-    Ok(Killed {
-        open: load.fixture.open_transaction()?,
-    })
-}
-
-/// What a kill left behind.
-pub struct Killed {
-    /// The transaction that nobody had decided; `None`: what was on its way decided it.
-    pub open: Option<String>,
-}
-
-impl fmt::Display for Killed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the process is gone by signal 9; ")?;
-        match &self.open {
-            Some(id) => write!(f, "the coordinator lists {id} as Ongoing afterwards"),
-            None => f.write_str("no transaction stayed open"),
-        }
-    }
-}
-
-impl From<Killed> for String {
-    fn from(killed: Killed) -> Self {
-        killed.to_string()
-    }
-}
-
-/// Kills the only process so many times, at moments left to chance; gives how often that
-/// left a transaction open.
-pub fn kill_often(run: &mut Run, load: &mut Load, times: usize) -> Result<usize> {
-    let mut met = 0;
-    for _ in 0..times {
-        std::thread::sleep(Duration::from_millis(run.random.random_range(0..700)));
-        let killed = kill_in_transaction(load, 0)?;
-        met += usize::from(killed.open.is_some());
-        run.fault("SIGKILL of the only process", killed);
-        // Not before the kill: what the dead process committed is no progress.
-        let mark = load.mark()?;
-        load.restart(0)?;
-        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
-        // Once more: what was on its way when it died may have been the first.
-        load.mark()?.passed(&load.fixture, PROGRESS_WITHIN)?;
-    }
-    Ok(met)
-}
-
 const STOPS: usize = 5;
 
 fn told_to_stop(run: &mut Run) -> Result<()> {
@@ -211,7 +158,7 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
             command.env("STRAIT_FAULT_SEED", run.random.random::<u32>().to_string());
         }
         load.restart_as(0, command)?;
-        let status = load.process(0)?.wait_end(Duration::from_mins(1))?;
+        let status = load.process(0)?.wait_end(PROGRESS_WITHIN)?;
         ensure!(
             status.signal() == Some(9),
             "{}: it ended with {status}",
@@ -235,16 +182,15 @@ fn zombie_comes_back(run: &mut Run) -> Result<()> {
         let open = load.fixture.wait_open_transaction()?;
         load.process(zombie)?.freeze()?;
         let evidence = standing_still(load.process(zombie)?.pid())?;
-        let mark = load.mark()?;
         // All partitions move: so others have taken over those of the zombie.
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_back(run, Instant::now(), Duration::from_secs(30))?;
         load.process(zombie)?.thaw()?;
         run.fault(
             format!("SIGSTOP of process {zombie} until the other had its partitions, then SIGCONT"),
             format!("{evidence}; {open} was Ongoing before"),
         );
         let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
-        wait::until_true("four members again", Duration::from_mins(1), members)?;
+        wait::until_true("four members again", PROGRESS_WITHIN, members)?;
         load.wait_moving(Duration::from_secs(30))?;
     }
     load.settle(run)
@@ -269,7 +215,7 @@ fn frozen_past_timeout(run: &mut Run) -> Result<()> {
     let mark = load.mark()?;
     let before = wire.counts_of(&prefix);
     load.process(0)?.thaw()?;
-    load.await_progress(run, &mark.from_now(), Duration::from_mins(1))?;
+    load.await_progress(run, &mark.from_now(), PROGRESS_WITHIN)?;
     let inits = wire
         .counts_of(&prefix)
         .since(&before)
@@ -291,11 +237,12 @@ fn hijacked(run: &mut Run) -> Result<()> {
         let id = load.fixture.wait_open_transaction()?;
         let before = wire.counts_of(&id);
         load.fixture.verifier().hijack(&id)?;
-        let mark = load.mark()?;
-        let taken_back = wire.wait(&id, "the id taken back", Duration::from_mins(1), |counts| {
+        let hijacked = Instant::now();
+        let mark = load.mark_since(hijacked)?;
+        let taken_back = wire.wait(&id, "the id taken back", PROGRESS_WITHIN, |counts| {
             counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
         })?;
-        load.await_progress(run, &mark.from_now(), Duration::from_mins(1))?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         let refused: u64 = FENCED
             .iter()
             .flat_map(|code| OF_A_TRANSACTION.map(|api| taken_back.since(&before).code(api, *code)))
@@ -341,6 +288,6 @@ fn shared(run: &mut Run) -> Result<()> {
         format!("one of them ended with exit code {code}"),
     );
     let mark = load.mark()?;
-    load.await_progress(run, &mark, Duration::from_mins(1))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }

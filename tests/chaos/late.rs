@@ -5,14 +5,14 @@
 //! offsets can replace newer ones. Only a new epoch keeps them out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
+use strait_tests::chaos::load::PROGRESS_WITHIN;
+use strait_tests::chaos::strike::standing_still;
 use strait_tests::chaos::{Load, NotRun, Run, Scenario, Selection};
 use strait_tests::proxy::{Action, Api, Caught, Trap};
-
-use crate::nodes::standing_still;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -65,7 +65,6 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const LIMIT: Duration = Duration::from_mins(1);
 const ROUNDS: usize = 3;
 
 /// Refusals that an old epoch earns: `INVALID_PRODUCER_EPOCH`, `PRODUCER_FENCED`.
@@ -105,11 +104,11 @@ fn late_end_txn(run: &mut Run) -> Result<()> {
                     .commits()
                     .skip(skip),
             )
-            .wait(LIMIT)?;
+            .wait(PROGRESS_WITHIN)?;
         let owner = kept.request().owner.clone();
         let before = wire.counts_of(&owner);
         // The first to pass tells the outcome of the one whose commit was kept.
-        wire.wait(&owner, "the commit, tried again", LIMIT, |counts| {
+        wire.wait(&owner, "the commit, tried again", PROGRESS_WITHIN, |counts| {
             counts.since(&before).committed > 0
         })?;
         let before = wire.counts_of(&owner);
@@ -119,18 +118,18 @@ fn late_end_txn(run: &mut Run) -> Result<()> {
                 &owner,
                 Action::HoldRequest { cut: false },
             ))
-            .wait(LIMIT)?;
+            .wait(PROGRESS_WITHIN)?;
         let produced = wire.counts_of(&owner).since(&before).code(Api::PRODUCE, 0);
         if produced == 0 {
             drop(next);
             continue;
         }
-        let code = kept.deliver(kept.node(), LIMIT)?;
+        let code = kept.deliver(kept.node(), PROGRESS_WITHIN)?;
         note(run, "EndTxn", &kept, code)?;
         load.process(0)?.kill()?;
         let mark = load.mark()?;
         load.restart(0)?;
-        load.await_progress(run, &mark, LIMIT)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -145,24 +144,24 @@ fn late_offset_commit(run: &mut Run) -> Result<()> {
         let skip = run.random.random_range(0..10);
         let kept = wire
             .trap(Trap::new(Api::TXN_OFFSET_COMMIT, &prefix, Action::HoldRequest { cut: true }).skip(skip))
-            .wait(LIMIT)?;
+            .wait(PROGRESS_WITHIN)?;
         let owner = kept.request().owner.clone();
         let before = wire.counts_of(&owner);
-        wire.wait(&owner, "the end of that transaction", LIMIT, |counts| {
+        wire.wait(&owner, "the end of that transaction", PROGRESS_WITHIN, |counts| {
             let since = counts.since(&before);
             since.committed + since.aborted > 0
         })?;
         let end = wire
             .trap(Trap::new(Api::END_TXN, &owner, Action::HoldRequest { cut: false }).commits())
-            .wait(LIMIT)?;
-        let code = kept.deliver(kept.node(), LIMIT)?;
+            .wait(PROGRESS_WITHIN)?;
+        let code = kept.deliver(kept.node(), PROGRESS_WITHIN)?;
         note(run, "TxnOffsetCommit", &kept, code)?;
         end.release()?;
-        end.wait_reply(LIMIT)?;
+        end.wait_reply(PROGRESS_WITHIN)?;
         load.process(0)?.kill()?;
         let mark = load.mark()?;
         load.restart(0)?;
-        load.await_progress(run, &mark, LIMIT)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -180,23 +179,26 @@ fn frozen_while_committing(run: &mut Run) -> Result<()> {
                     .commits()
                     .skip(skip),
             )
-            .wait(LIMIT)?;
+            .wait(PROGRESS_WITHIN)?;
         load.process(0)?.freeze()?;
         let evidence = standing_still(load.process(0)?.pid())?;
-        let code = caught.wait_reply(LIMIT)?;
+        let code = caught.wait_reply(PROGRESS_WITHIN)?;
         // Nothing is waited for: the standstill is the fault.
         std::thread::sleep(Duration::from_secs(12));
         let (mark, before) = (load.mark()?, wire.counts_of(&prefix));
         load.process(0)?.thaw()?;
-        wire.wait(&prefix, "a producer with a new epoch", LIMIT, |counts| {
-            counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
-        })?;
+        wire.wait(
+            &prefix,
+            "a producer with a new epoch",
+            PROGRESS_WITHIN,
+            |counts| counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0,
+        )?;
         caught.release()?;
         run.fault(
             "SIGSTOP between EndTxn and its answer, for 12 s",
             format!("{evidence}; the node had answered {code}; a producer got a new epoch afterwards"),
         );
-        load.await_progress(run, &mark.from_now(), LIMIT)?;
+        load.await_progress(run, &mark.from_now(), PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -208,7 +210,7 @@ fn commit_never_arrives(run: &mut Run) -> Result<()> {
     let wire = Arc::clone(run.cluster().wire());
     let caught = wire
         .trap(Trap::new(Api::END_TXN, &prefix, Action::HoldRequest { cut: false }).commits())
-        .wait(LIMIT)?;
+        .wait(PROGRESS_WITHIN)?;
     let owner = caught.request().owner.clone();
     let node = run
         .cluster()
@@ -225,14 +227,13 @@ fn commit_never_arrives(run: &mut Run) -> Result<()> {
         let known = load.fixture.verifier().transactions(&owner)?;
         Ok(known.iter().all(|known| known.state != "Ongoing"))
     };
-    strait_tests::wait::until_true("the coordinator's own abort", LIMIT, given_up)?;
+    strait_tests::wait::until_true("the coordinator's own abort", PROGRESS_WITHIN, given_up)?;
     run.fault(
         format!("no commit of {owner} reaches {node}"),
         "the coordinator ended the transaction by itself",
     );
     drop(again);
-    let mark = load.mark()?;
-    load.await_progress(run, &mark.from_now(), LIMIT)?;
+    load.await_back(run, Instant::now(), PROGRESS_WITHIN)?;
     load.process(0)?.kill()?;
     load.restart(0)?;
     load.settle(run)

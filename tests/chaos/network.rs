@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
+use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::role::Role;
+use strait_tests::chaos::strike::OF_A_TRANSACTION;
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
-use strait_tests::proxy::{Action, Api, Flow, Proxy, Trap};
+use strait_tests::proxy::{Action, Api, Counts, Flow, Proxy, Trap};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -68,36 +70,27 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// How soon records must move again.
-const BACK_WITHIN: Duration = Duration::from_mins(1);
-
-/// What passes in a transaction.
-pub const OF_A_TRANSACTION: [Api; 5] = [
-    Api::ADD_PARTITIONS_TO_TXN,
-    Api::PRODUCE,
-    Api::ADD_OFFSETS_TO_TXN,
-    Api::TXN_OFFSET_COMMIT,
-    Api::END_TXN,
-];
-
 fn isolated_by_role(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 2)?;
     let cluster = Arc::clone(run.cluster());
     for role in Role::ALL {
         let node = role.node(&load.fixture)?;
-        let mark = load.mark()?;
         cluster.proxy(node)?.isolate();
         std::thread::sleep(Duration::from_secs(15));
         let held = cluster.proxy(node)?.held_bytes();
         cluster.proxy(node)?.heal();
-        if held > 0 {
-            run.fault(
-                format!("node {node}, the {role}, cut off from the processes for 15 s"),
-                format!("its proxy held {held} bytes"),
-            );
+        let healed = Instant::now();
+        if held == 0 {
+            return run.not_run(format!(
+                "nothing was on its way to or from node {node}, the {role}"
+            ));
         }
-        load.await_progress(run, &mark, BACK_WITHIN)?;
-        load.wait_moving(BACK_WITHIN)?;
+        run.fault(
+            format!("node {node}, the {role}, cut off from the processes for 15 s"),
+            format!("its proxy held {held} bytes"),
+        );
+        load.await_back(run, healed, PROGRESS_WITHIN)?;
+        load.wait_moving(PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -117,21 +110,19 @@ fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
     let wire = Arc::clone(run.cluster().wire());
     for api in OF_A_TRANSACTION {
         for _ in 0..times {
-            let mark = load.mark()?;
-            let before = wire.counts_of(&prefix);
             let skip = run.random.random_range(0..10);
             let caught = wire
                 .trap(Trap::new(api, &prefix, action).skip(skip))
-                .wait(BACK_WITHIN)?;
-            let code = caught.wait_reply(BACK_WITHIN)?;
-            load.await_progress(run, &mark, BACK_WITHIN)?;
-            let replaced = |counts: &strait_tests::proxy::Counts| {
-                counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
-            };
-            wire.wait(&prefix, "a producer with a new epoch", BACK_WITHIN, replaced)?;
+                .wait(PROGRESS_WITHIN)?;
+            let owner = &caught.request().owner;
+            let before = wire.counts_of(owner);
+            let code = caught.wait_reply(PROGRESS_WITHIN)?;
+            load.await_back(run, Instant::now(), PROGRESS_WITHIN)?;
+            let replaced = |counts: &Counts| counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0;
+            wire.wait(owner, "a producer with a new epoch", PROGRESS_WITHIN, replaced)?;
             run.fault(
                 format!("{api}: {action:?}"),
-                format!("the node answered {code}; a producer got a new epoch afterwards"),
+                format!("the node answered {code}; {owner} got a new epoch afterwards"),
             );
         }
     }
@@ -159,8 +150,8 @@ fn cut_off(run: &mut Run, time: Duration) -> Result<()> {
                 mark.committed, during.committed
             ),
         );
-        load.await_progress(run, &during.from_now(), BACK_WITHIN)?;
-        if time > BACK_WITHIN {
+        load.await_progress(run, &during.from_now(), PROGRESS_WITHIN)?;
+        if time > PROGRESS_WITHIN {
             break;
         }
     }
@@ -180,14 +171,14 @@ fn one_way(run: &mut Run) -> Result<()> {
         // Longer than a request may take.
         std::thread::sleep(Duration::from_secs(15));
         let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
-        let mark = load.mark()?;
         cluster.proxies().iter().for_each(Proxy::heal);
+        let healed = Instant::now();
         ensure!(held > 0, "the proxies held nothing");
         run.fault(
             format!("all {way} held for 15 s"),
             format!("the proxies held {held} bytes"),
         );
-        load.await_progress(run, &mark.from_now(), BACK_WITHIN)?;
+        load.await_back(run, healed, PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -207,7 +198,7 @@ fn slow_and_lossy(run: &mut Run) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(40);
     while Instant::now() < until {
         let mark = load.mark()?;
-        load.await_progress(run, &mark, BACK_WITHIN)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     let stalls: u64 = cluster.proxies().iter().map(Proxy::stalls).sum();
     cluster.proxies().iter().for_each(Proxy::heal);

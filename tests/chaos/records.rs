@@ -10,13 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::json;
 use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
+use strait_tests::chaos::strike::kill_often;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::order;
 use strait_tests::produce::{Input, Message};
 use strait_tests::stream::{Due, Stream};
 use strait_tests::verifier::{Isolation, Row};
-
-use crate::clients::kill_often;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {

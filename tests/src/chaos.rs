@@ -18,6 +18,7 @@ pub mod role;
 pub mod run;
 pub mod session;
 pub mod slope;
+pub mod strike;
 pub mod table;
 pub mod vitals;
 
