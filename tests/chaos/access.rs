@@ -112,8 +112,7 @@ fn taken_for_a_while(run: &mut Run, right: Right) -> Result<()> {
 
 fn transactional_id(run: &mut Run) -> Result<()> {
     let mut load = begin(run)?;
-    let prefix = format!("{}.", load.fixture.name());
-    let known = load.fixture.verifier().transactions(&prefix)?;
+    let known = load.fixture.verifier().transactions(&load.fixture.ids())?;
     let id = &known.first().context("a transactional id")?.id;
     let evidence = take(&load, "transactional_id", id, "write")?;
     run.fault(

@@ -179,7 +179,7 @@ fn zombie_comes_back(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 2)?;
     for _ in 0..3 {
         let zombie = run.random.random_range(0..load.processes());
-        let open = load.fixture.wait_open_transaction()?;
+        let open = load.fixture.wait_open_transaction_of(&load.ids_of(zombie))?;
         load.process(zombie)?.freeze()?;
         let evidence = standing_still(load.process(zombie)?.pid())?;
         // All partitions move: so others have taken over those of the zombie.
@@ -202,9 +202,9 @@ const TRANSACTION_TIMEOUT_PASSED: Duration = Duration::from_secs(40);
 
 fn frozen_past_timeout(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.ids_of(0);
     let wire = Arc::clone(run.cluster().wire());
-    let open = load.fixture.wait_open_transaction()?;
+    let open = load.fixture.wait_open_transaction_of(&prefix)?;
     load.process(0)?.freeze()?;
     let evidence = standing_still(load.process(0)?.pid())?;
     let aborted = || -> Result<bool> {
@@ -234,7 +234,7 @@ fn hijacked(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 1)?;
     let wire = Arc::clone(run.cluster().wire());
     for _ in 0..3 {
-        let id = load.fixture.wait_open_transaction()?;
+        let id = load.fixture.wait_open_transaction_of(&load.ids_of(0))?;
         let before = wire.counts_of(&id);
         load.fixture.verifier().hijack(&id)?;
         let hijacked = Instant::now();

@@ -169,7 +169,7 @@ fn refusals(run: &mut Run, tables: &[(Api, Table)]) -> Result<()> {
 fn refuse(run: &mut Run, load: &Load, api: Api, code: Code, arm: Arm) -> Result<()> {
     let wire = Arc::clone(run.cluster().wire());
     let skip = run.random.random_range(0..10);
-    let mut trap = Trap::new(api, &prefix(load), Action::Answer(code.0)).skip(skip);
+    let mut trap = Trap::new(api, &load.fixture.ids(), Action::Answer(code.0)).skip(skip);
     if api == Api::END_TXN {
         trap = trap.commits();
     }
@@ -203,10 +203,6 @@ fn followed(arm: Arm, api: Api, since: &Counts) -> bool {
         Abort => since.aborted + new_epochs > 0,
         Replace => new_epochs > 0,
     }
-}
-
-fn prefix(load: &Load) -> String {
-    format!("{}.", load.fixture.name())
 }
 
 /// A producer is replaced, and its successor is refused.
@@ -249,9 +245,9 @@ fn new_producers(run: &mut Run) -> Result<()> {
 /// Gives the owner, and what it had on the wire when it was refused.
 fn refuse_successor(run: &mut Run, load: &Load, code: Code) -> Result<(String, Counts)> {
     let wire = Arc::clone(run.cluster().wire());
-    let init = Trap::new(Api::INIT_PRODUCER_ID, &prefix(load), Action::Answer(code.0));
+    let init = Trap::new(Api::INIT_PRODUCER_ID, &load.fixture.ids(), Action::Answer(code.0));
     let init = wire.trap(init);
-    let reason = Trap::new(Api::END_TXN, &prefix(load), Action::Answer(TXN_STATE.0)).commits();
+    let reason = Trap::new(Api::END_TXN, &load.fixture.ids(), Action::Answer(TXN_STATE.0)).commits();
     wire.trap(reason).wait(PROGRESS_WITHIN)?;
     let caught = init.wait(PROGRESS_WITHIN)?;
     let owner = caught.request().owner.clone();

@@ -94,7 +94,7 @@ fn note(run: &mut Run, what: &str, held: &Caught, code: i16) -> Result<()> {
 /// its records but not its offsets. Then the process dies.
 fn late_end_txn(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.fixture.ids();
     let wire = Arc::clone(run.cluster().wire());
     for _ in 0..ROUNDS {
         let skip = run.random.random_range(0..10);
@@ -138,7 +138,7 @@ fn late_end_txn(run: &mut Run) -> Result<()> {
 /// are already in it. Then it commits, and the process dies.
 fn late_offset_commit(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.fixture.ids();
     let wire = Arc::clone(run.cluster().wire());
     for _ in 0..ROUNDS {
         let skip = run.random.random_range(0..10);
@@ -169,7 +169,7 @@ fn late_offset_commit(run: &mut Run) -> Result<()> {
 /// Stopped between a commit and its answer, for longer than a request may take.
 fn frozen_while_committing(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.fixture.ids();
     let wire = Arc::clone(run.cluster().wire());
     for _ in 0..2 {
         let skip = run.random.random_range(0..10);
@@ -206,7 +206,7 @@ fn frozen_while_committing(run: &mut Run) -> Result<()> {
 /// The coordinator never gets the commit, however often it is sent.
 fn commit_never_arrives(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.fixture.ids();
     let wire = Arc::clone(run.cluster().wire());
     let caught = wire
         .trap(Trap::new(Api::END_TXN, &prefix, Action::HoldRequest { cut: false }).commits())

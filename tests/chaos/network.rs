@@ -106,7 +106,7 @@ fn replies_delayed(run: &mut Run) -> Result<()> {
 /// Each request of a transaction takes effect, and its sender does not hear of it in time.
 fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.fixture.ids();
     let wire = Arc::clone(run.cluster().wire());
     for api in OF_A_TRANSACTION {
         for _ in 0..times {

@@ -46,6 +46,8 @@ pub struct Load {
     input: Option<Steady>,
     sent: u64,
     lanes_started: u64,
+    /// Each process is given an instance name.
+    names_processes: bool,
     /// Frames that no proxy could read before this load began.
     undecoded_before: u64,
     /// Topics that a concurrent reader follows.
@@ -93,6 +95,7 @@ impl Load {
             sent: 0,
             processes: Vec::new(),
             lanes_started: 0,
+            names_processes: true,
             followed: Vec::new(),
         })
     }
@@ -203,9 +206,10 @@ impl Load {
     }
 
     pub fn start_command(&mut self, command: Command) -> Result<usize> {
-        let strait = self.spawn(command)?;
+        let number = self.processes.len();
+        let strait = self.spawn(command, number)?;
         self.processes.push(strait);
-        Ok(self.processes.len() - 1)
+        Ok(number)
     }
 
     /// Starts a process in the place of one that has ended.
@@ -215,14 +219,29 @@ impl Load {
     }
 
     pub fn restart_as(&mut self, process: usize, command: Command) -> Result<()> {
-        let strait = self.spawn(command)?;
+        let strait = self.spawn(command, process)?;
         *self.process(process)? = strait;
         Ok(())
     }
 
-    fn spawn(&mut self, command: Command) -> Result<Strait> {
+    /// Whoever starts in the place of another takes over its transactional ids.
+    fn spawn(&mut self, mut command: Command, number: usize) -> Result<Strait> {
         self.lanes_started += self.lanes;
+        let has_name = command.get_args().any(|argument| argument == "--instance");
+        if self.names_processes && !has_name {
+            command.arg("--instance").arg(instance(number));
+        }
         self.fixture.start_command(command)
+    }
+
+    /// Processes started from now on find a name by themselves, in their data folder.
+    pub fn leave_names(&mut self) {
+        self.names_processes = false;
+    }
+
+    /// What the transactional ids of one process begin with.
+    pub fn ids_of(&self, process: usize) -> String {
+        format!("{}{}.", self.fixture.ids(), instance(process))
     }
 
     pub fn process(&mut self, process: usize) -> Result<&mut Strait> {
@@ -289,6 +308,10 @@ impl Load {
         run.progressed(took);
         Ok(())
     }
+}
+
+fn instance(process: usize) -> String {
+    format!("p{process}")
 }
 
 impl Drop for Load {

@@ -21,13 +21,14 @@ pub const OF_A_TRANSACTION: [Api; 5] = [
     Api::END_TXN,
 ];
 
-/// Kills a process while the coordinator knows of an open transaction of its pipeline.
+/// Kills a process while the coordinator knows of an open transaction of its own.
 pub fn kill_in_transaction(load: &mut Load, process: usize) -> Result<Killed> {
-    load.fixture.wait_open_transaction()?;
+    let ids = load.ids_of(process);
+    load.fixture.wait_open_transaction_of(&ids)?;
     load.process(process)?.kill()?;
     Ok(Killed {
         at: Instant::now(),
-        open: load.fixture.open_transaction()?,
+        open: load.fixture.open_transaction_of(&ids)?,
     })
 }
 

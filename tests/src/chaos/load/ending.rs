@@ -93,8 +93,7 @@ impl Load {
             concurrent.insert(topic, rows);
         }
         let findings = oracle::judge(&self.fixture, &self.book, &concurrent)?;
-        let prefix = format!("{}.", self.fixture.name());
-        let passed = self.fixture.cluster().wire().counts_of(&prefix);
+        let passed = self.fixture.cluster().wire().counts_of(&self.fixture.ids());
         // Whose they are is not known, for they could not be read.
         let undecoded = self.fixture.cluster().wire().counts().undecoded - self.undecoded_before;
         ensure!(
