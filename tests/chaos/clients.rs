@@ -10,7 +10,7 @@ use strait::fault::{Point, Sabotage};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
 use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often, standing_still};
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
-use strait_tests::proxy::Api;
+use strait_tests::proxy::{Api, Counts};
 use strait_tests::wait;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -175,25 +175,64 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
     load.settle(run)
 }
 
+const ZOMBIES: usize = 3;
+/// Rounds until so many zombies had something to be refused.
+const ROUNDS_LIMIT: usize = 9;
+
 fn zombie_comes_back(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 2)?;
-    for _ in 0..3 {
+    for _ in 0..ROUNDS_LIMIT {
         let zombie = run.random.random_range(0..load.processes());
-        let open = load.fixture.wait_open_transaction_of(&load.ids_of(zombie))?;
-        load.process(zombie)?.freeze()?;
-        let evidence = standing_still(load.process(zombie)?.pid())?;
-        // All partitions move: so others have taken over those of the zombie.
-        load.await_back(run, Instant::now(), Duration::from_secs(30))?;
-        load.process(zombie)?.thaw()?;
+        haunt(run, &mut load, zombie)?;
+        if run.faults().len() == ZOMBIES {
+            return load.settle(run);
+        }
+    }
+    run.not_run(format!(
+        "only {} of {ROUNDS_LIMIT} zombies had a transaction to lose",
+        run.faults().len()
+    ))
+}
+
+/// Freezes a process until the other has its partitions, and lets it go on. What it had open must
+/// then be refused, or aborted by itself; if it had nothing open, no fault has taken place.
+fn haunt(run: &mut Run, load: &mut Load, zombie: usize) -> Result<()> {
+    let wire = Arc::clone(run.cluster().wire());
+    let ids = load.ids_of(zombie);
+    let open = load.fixture.wait_open_transaction_of(&ids)?;
+    load.process(zombie)?.freeze()?;
+    let evidence = standing_still(load.process(zombie)?.pid())?;
+    // All partitions move: so others have taken over those of the zombie.
+    load.await_back(run, Instant::now(), Duration::from_secs(30))?;
+    let before = wire.counts_of(&ids);
+    load.process(zombie)?.thaw()?;
+    let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
+    wait::until_true("four members again", PROGRESS_WITHIN, members)?;
+    // Before it is a member again it has nothing to commit.
+    let since = wire.counts_of(&ids).since(&before);
+    let refused = refusals(&since, &NOT_YOURS);
+    // A broken build does not notice what it has become.
+    let (_, sabotage) = run.build();
+    if refused + since.aborted > 0 || sabotage.is_some() {
         run.fault(
             format!("SIGSTOP of process {zombie} until the other had its partitions, then SIGCONT"),
-            format!("{evidence}; {open} was Ongoing before"),
+            format!(
+                "{evidence}; {open} was Ongoing before; afterwards nodes refused {refused} of its requests, and it \
+                 aborted {} transactions",
+                since.aborted
+            ),
         );
-        let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
-        wait::until_true("four members again", PROGRESS_WITHIN, members)?;
-        load.wait_moving(Duration::from_secs(30))?;
     }
-    load.settle(run)
+    load.wait_moving(Duration::from_secs(30))
+}
+
+/// What a zombie earns: `ILLEGAL_GENERATION`, `UNKNOWN_MEMBER_ID`, and what [`FENCED`] says.
+const NOT_YOURS: [i16; 4] = [22, 25, 47, 90];
+
+/// How often requests of transactions were answered with one of these codes.
+fn refusals(counts: &Counts, codes: &[i16]) -> u64 {
+    let of_code = |code: &i16| OF_A_TRANSACTION.map(|api| counts.code(api, *code));
+    codes.iter().flat_map(of_code).sum()
 }
 
 /// Beyond the longest transaction timeout that a pipeline may have by default, and the
@@ -243,10 +282,7 @@ fn hijacked(run: &mut Run) -> Result<()> {
             counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
         })?;
         load.await_progress(run, &mark, PROGRESS_WITHIN)?;
-        let refused: u64 = FENCED
-            .iter()
-            .flat_map(|code| OF_A_TRANSACTION.map(|api| taken_back.since(&before).code(api, *code)))
-            .sum();
+        let refused = refusals(&taken_back.since(&before), &FENCED);
         run.fault(
             format!("another client initialised {id}"),
             format!("nodes refused {refused} requests for their epoch; the id got a new one afterwards"),
