@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rand::Rng as _;
 use serde_json::json;
-use strait::fault::Sabotage;
+use strait::fault;
 use strait_tests::binary::{self, Build};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::strike::kill_in_transaction;
-use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
+use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection, Violation};
 use strait_tests::orders::ORDERS;
 use strait_tests::stream::Due;
 use strait_tests::verifier::{Isolation, Row};
@@ -39,7 +39,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_no_rewind",
         expects: "a lane that goes on after an abort where it stands loses what was aborted",
         selection: Selection::Long,
-        sabotage: Some("no-rewind"),
+        sabotage: Some(Sabotage::losing("no-rewind")),
         run: every_third_aborted,
     },
 ];
@@ -201,7 +201,7 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
 fn unlucky(run: &mut Run, load: &Load) -> Result<Command> {
     let mut command = load.fixture.command(Build::Faulty, "run")?;
     let (_, sabotage) = run.build();
-    let faults: Vec<&str> = [Some(Sabotage::AbortEveryThird.as_str()), sabotage]
+    let faults: Vec<&str> = [Some(fault::Sabotage::AbortEveryThird.as_str()), sabotage]
         .into_iter()
         .flatten()
         .collect();

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
-use strait::fault::{Point, Sabotage};
+use strait::fault::{self, Point};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
 use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often, standing_still};
-use strait_tests::chaos::{Load, Run, Scenario, Selection};
+use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection};
 use strait_tests::proxy::{Api, Counts};
 use strait_tests::wait;
 
@@ -83,7 +83,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_offsets_outside_transaction",
         expects: "killed in mid-transaction, a build that commits offsets by the consumer loses records",
         selection: Selection::Short,
-        sabotage: Some("offsets-outside-transaction"),
+        sabotage: Some(Sabotage::losing("offsets-outside-transaction")),
         run: |run| killed_in_transaction(run, 5),
     },
     Scenario {
@@ -91,7 +91,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_stale_member",
         expects: "a zombie that keeps the group metadata of its start commits what others have done again",
         selection: Selection::Long,
-        sabotage: Some("stale-member"),
+        sabotage: Some(Sabotage::doubling("stale-member")),
         run: zombie_comes_back,
     },
 ];
@@ -154,7 +154,7 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
         };
         let mut command = load.command_with_fail_point(&format!("{}:{passes}", point.as_str()))?;
         if point == Point::AfterAbort {
-            command.env("STRAIT_FAULT", Sabotage::AbortEveryThird.as_str());
+            command.env("STRAIT_FAULT", fault::Sabotage::AbortEveryThird.as_str());
             command.env("STRAIT_FAULT_SEED", run.random.random::<u32>().to_string());
         }
         load.restart_as(0, command)?;

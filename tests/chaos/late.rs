@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use rand::Rng as _;
 use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::strike::standing_still;
-use strait_tests::chaos::{Load, NotRun, Run, Scenario, Selection};
+use strait_tests::chaos::{Load, NotRun, Run, Sabotage, Scenario, Selection};
 use strait_tests::proxy::{Action, Api, Caught, Trap};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -52,7 +52,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_no_guard",
         expects: "a late commit ends the next transaction without its offsets, which are then done again",
         selection: Selection::Long,
-        sabotage: Some("no-guard"),
+        sabotage: Some(Sabotage::doubling("no-guard")),
         run: late_end_txn,
     },
     Scenario {
@@ -60,7 +60,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_guess_committed",
         expects: "a transaction that was given up is taken for committed, and its records are lost",
         selection: Selection::Long,
-        sabotage: Some("guess-committed"),
+        sabotage: Some(Sabotage::losing("guess-committed")),
         run: commit_never_arrives,
     },
 ];

@@ -31,7 +31,7 @@ fn row(text: &mut String, outcome: &Outcome) {
     };
     let verdict = match (&outcome.verdict, scenario.sabotage) {
         (Verdict::Passed, None) => "passed".to_owned(),
-        (Verdict::Passed, Some(sabotage)) => format!("seen: {sabotage}"),
+        (Verdict::Passed, Some(sabotage)) => format!("seen: {}", sabotage.name),
         (Verdict::Failed(_), _) => "**FAILED**".to_owned(),
         (Verdict::NotRun(_), _) => "**not run**".to_owned(),
     };
