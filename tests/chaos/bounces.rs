@@ -14,7 +14,7 @@ use strait_tests::chaos::load::{DRAIN_LIMIT, PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::strike::kill_in_transaction;
 use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection, Violation};
 use strait_tests::orders::ORDERS;
-use strait_tests::stream::Due;
+use strait_tests::stream::{self, Due};
 use strait_tests::verifier::{Isolation, Row};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -106,6 +106,10 @@ fn module_swapped(run: &mut Run) -> Result<()> {
         } else {
             all_accepted(row)
         }
+    });
+    load.book.value = Box::new(|input, row, due| match due {
+        Due::Output { parts: 1, .. } => row.value.clone(),
+        _ => stream::value("orders", input, row, due),
     });
     load.judge(run)
 }

@@ -146,6 +146,8 @@ pub struct Tally {
     /// Outputs that no input explains.
     pub foreign: usize,
     pub disordered: usize,
+    /// Outputs with another value than the transform makes.
+    pub spoilt: usize,
     /// The longest time from a fault, or from its end if it was to last, until every input
     /// partition had moved on.
     pub progress: Option<Duration>,

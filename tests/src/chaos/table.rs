@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::{Outcome, Verdict};
 
 const HEAD: &str = "\
-| # | scenario | seed | verdict | faults | commits | aborts | reloads | records | lost | doubled | foreign | out of order | progress s | took s |
-| --: | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |
+| # | scenario | seed | verdict | faults | commits | aborts | reloads | records | lost | doubled | foreign | out of order | spoilt | progress s | took s |
+| --: | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |
 ";
 
 /// One row for each outcome, then the faults with their evidence, then what is wrong.
@@ -41,7 +41,7 @@ fn row(text: &mut String, outcome: &Outcome) {
     line(
         text,
         format_args!(
-            "| {number} | {} | {} | {verdict} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {progress} | {:.0} |",
+            "| {number} | {} | {} | {verdict} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {progress} | {:.0} |",
             scenario.name,
             outcome.seed,
             outcome.faults.len(),
@@ -53,6 +53,7 @@ fn row(text: &mut String, outcome: &Outcome) {
             tally.doubled,
             tally.foreign,
             tally.disordered,
+            tally.spoilt,
             outcome.took.as_secs_f64(),
         ),
     );

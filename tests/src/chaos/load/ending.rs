@@ -111,6 +111,7 @@ impl Load {
             tally.doubled += account.doubled.len();
             tally.foreign += account.unexplained.len();
             tally.disordered += account.disordered.len();
+            tally.spoilt += account.spoilt.len();
         }
         if let Some(complaint) = findings.complaint() {
             return Err(Violation(complaint).into());
