@@ -203,7 +203,7 @@ fn haunt(run: &mut Run, load: &mut Load, zombie: usize) -> Result<()> {
     load.process(zombie)?.freeze()?;
     let evidence = standing_still(load.process(zombie)?.pid())?;
     // All partitions move: so others have taken over those of the zombie.
-    load.await_back(run, Instant::now(), Duration::from_secs(30))?;
+    load.await_back(run, Instant::now(), PROGRESS_WITHIN)?;
     let before = wire.counts_of(&ids);
     load.process(zombie)?.thaw()?;
     let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
@@ -223,7 +223,7 @@ fn haunt(run: &mut Run, load: &mut Load, zombie: usize) -> Result<()> {
             ),
         );
     }
-    load.wait_moving(Duration::from_secs(30))
+    load.wait_moving(PROGRESS_WITHIN)
 }
 
 /// What a zombie earns: `ILLEGAL_GENERATION`, `UNKNOWN_MEMBER_ID`, and what [`FENCED`] says.

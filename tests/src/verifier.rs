@@ -343,6 +343,14 @@ impl Verifier {
         self.ask("follow", &[topic]).map(drop)
     }
 
+    /// How many records the consumer of [`Verifier::follow`] has read by now.
+    pub fn followed_so_far(&self, topic: &str) -> Result<usize> {
+        let rows = self.ask("followed-so-far", &[topic])?;
+        field(rows.first().context("a count")?, 0)?
+            .parse()
+            .context("a count")
+    }
+
     /// What the consumer of [`Verifier::follow`] has read, up to the end as it is now.
     pub fn followed(&self, topic: &str) -> Result<Vec<Row>> {
         rows(&self.ask("followed", &[topic])?)

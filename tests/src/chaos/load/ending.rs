@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{DRAIN_LIMIT, Load};
-use crate::chaos::{Run, Violation};
+use crate::chaos::{NotRun, Run, Violation};
 use crate::oracle;
 use crate::proxy::Api;
 use crate::wait;
@@ -42,11 +42,33 @@ impl Load {
     /// What is left undecided would look like a loss to the judge: so whatever goes wrong
     /// before, its end is waited for.
     pub fn finish(&mut self) -> Result<()> {
+        let read_along = self.check_readers();
         let worked_off = self.stop_input().and_then(|()| self.wait_worked_off());
         let drained = self.drain();
         let stable = oracle::wait_stable(&self.fixture, &self.book.topics);
-        worked_off.and(drained).and(stable)?;
+        worked_off.and(drained).and(stable).and(read_along)?;
         self.fixture.committed_to_end(&self.fixture.topic("in"))
+    }
+
+    /// While records are still written, the reader of the main output must have read some: one
+    /// that reads only at the end is no second opinion.
+    fn check_readers(&self) -> Result<()> {
+        let Some(main) = self
+            .stream
+            .topics
+            .first()
+            .filter(|main| self.followed.contains(main))
+        else {
+            return Ok(());
+        };
+        let topic = self.fixture.topic(main);
+        let stable = self.fixture.verifier().ends(&topic)?;
+        let has_records = stable.iter().any(|ends| ends.last_stable > ends.start);
+        if has_records && self.fixture.verifier().followed_so_far(&topic)? == 0 {
+            let reason = format!("the concurrent reader of {main} has read nothing yet");
+            return Err(NotRun(reason).into());
+        }
+        Ok(())
     }
 
     fn drain(&mut self) -> Result<()> {
