@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use rand::Rng as _;
 use strait::fault::{self, Point};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
-use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often, standing_still};
+use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often_within, standing_still};
 use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection};
 use strait_tests::proxy::{Api, Counts};
 use strait_tests::wait;
@@ -96,9 +96,15 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// The session timeout that every load has, and 2 s.
+const PROMISED: Duration = Duration::from_secs(5);
+/// What it takes to start a build without optimisation on a busy machine.
+const START: Duration = Duration::from_secs(10);
+const SUCCESSOR_WITHIN: Duration = PROMISED.saturating_add(START);
+
 fn killed_in_transaction(run: &mut Run, kills: usize) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let met = kill_often(run, &mut load, kills)?;
+    let met = kill_often_within(run, &mut load, kills, SUCCESSOR_WITHIN)?;
     if met < kills / 2 {
         return run.not_run(format!("only {met} of {kills} kills met an open transaction"));
     }
@@ -170,7 +176,7 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
         );
         let mark = load.mark()?;
         load.restart(0)?;
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_progress(run, &mark, SUCCESSOR_WITHIN)?;
     }
     load.settle(run)
 }
@@ -272,6 +278,7 @@ fn frozen_past_timeout(run: &mut Run) -> Result<()> {
 fn hijacked(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 1)?;
     let wire = Arc::clone(run.cluster().wire());
+    let mut refused_in_all = 0;
     for _ in 0..3 {
         let id = load.fixture.wait_open_transaction_of(&load.ids_of(0))?;
         let before = wire.counts_of(&id);
@@ -283,11 +290,16 @@ fn hijacked(run: &mut Run) -> Result<()> {
         })?;
         load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         let refused = refusals(&taken_back.since(&before), &FENCED);
+        refused_in_all += refused;
         run.fault(
             format!("another client initialised {id}"),
             format!("nodes refused {refused} requests for their epoch; the id got a new one afterwards"),
         );
     }
+    ensure!(
+        refused_in_all > 0,
+        "nobody refused a request of a lane that had lost its id"
+    );
     load.settle(run)
 }
 

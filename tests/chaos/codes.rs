@@ -93,9 +93,13 @@ const INVALID_RECORD: Code = Code(87, "INVALID_RECORD");
 const FENCED: Code = Code(90, "PRODUCER_FENCED");
 
 /// What has to follow, as the wire shows it.
+///
+/// It does not show all: an abort that nobody may ask for is made by a new epoch, as the end of a
+/// lost producer is. So `Replace` is stricter than `Abort`, but what is to be aborted may also be
+/// replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arm {
-    /// The request comes again, and the transaction commits.
+    /// The request comes again, and the transaction commits; the producer stays.
     Again,
     /// The transaction is aborted: by `EndTxn`, or by a new epoch.
     Abort,
@@ -199,7 +203,7 @@ fn refuse(run: &mut Run, load: &Load, api: Api, code: Code, arm: Arm) -> Result<
 fn followed(arm: Arm, api: Api, since: &Counts) -> bool {
     let new_epochs = since.code(Api::INIT_PRODUCER_ID, 0);
     match arm {
-        Again => since.code(api, 0) > 0 && since.committed > 0,
+        Again => since.code(api, 0) > 0 && since.committed > 0 && new_epochs == 0,
         Abort => since.aborted + new_epochs > 0,
         Replace => new_epochs > 0,
     }

@@ -212,6 +212,7 @@ fn commit_never_arrives(run: &mut Run) -> Result<()> {
         .trap(Trap::new(Api::END_TXN, &prefix, Action::HoldRequest { cut: false }).commits())
         .wait(PROGRESS_WITHIN)?;
     let owner = caught.request().owner.clone();
+    let before = wire.counts_of(&owner);
     let node = run
         .cluster()
         .proxies()
@@ -234,6 +235,13 @@ fn commit_never_arrives(run: &mut Run) -> Result<()> {
     );
     drop(again);
     load.await_back(run, Instant::now(), PROGRESS_WITHIN)?;
+    // A broken build takes what was given up for done.
+    if run.build().1.is_none() {
+        wire.wait(&owner, "an abort, or a new epoch", PROGRESS_WITHIN, |counts| {
+            let since = counts.since(&before);
+            since.aborted + since.code(Api::INIT_PRODUCER_ID, 0) > 0
+        })?;
+    }
     load.process(0)?.kill()?;
     load.restart(0)?;
     load.settle(run)

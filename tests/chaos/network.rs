@@ -42,7 +42,7 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: "requests are tried again",
         selection: Selection::Long,
         sabotage: None,
-        run: |run| cut_off(run, Duration::from_secs(5)),
+        run: cut_off_briefly,
     },
     Scenario {
         number: 12,
@@ -50,7 +50,7 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: "the coordinator gives the transaction up; producers are replaced",
         selection: Selection::Long,
         sabotage: None,
-        run: |run| cut_off(run, Duration::from_secs(70)),
+        run: cut_off_for_long,
     },
     Scenario {
         number: 12,
@@ -132,30 +132,55 @@ fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
     load.settle(run)
 }
 
-fn cut_off(run: &mut Run, time: Duration) -> Result<()> {
+fn cut_off_briefly(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 2)?;
-    let cluster = Arc::clone(run.cluster());
     for _ in 0..2 {
-        let mark = load.mark()?;
-        cluster.proxies().iter().for_each(Proxy::isolate);
-        std::thread::sleep(time);
-        let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
-        let during = load.mark()?;
-        cluster.proxies().iter().for_each(Proxy::heal);
-        ensure!(held > 0, "the proxies held nothing");
-        run.fault(
-            format!("all processes cut off from all nodes for {} s", time.as_secs()),
-            format!(
-                "the proxies held {held} bytes; offsets went from {:?} to {:?}",
-                mark.committed, during.committed
-            ),
-        );
-        load.await_progress(run, &during.from_now(), PROGRESS_WITHIN)?;
-        if time > PROGRESS_WITHIN {
-            break;
-        }
+        cut_off(run, &load, Duration::from_secs(5))?;
     }
     load.settle(run)
+}
+
+/// Longer than any transaction may take.
+fn cut_off_for_long(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    let ids = load.fixture.ids();
+    let before = cluster.wire().counts_of(&ids);
+    let open = load.fixture.wait_open_transaction()?;
+    cut_off(run, &load, Duration::from_secs(70))?;
+    let timed_out = cluster.logged(&[&ids, "due to timeout"])?;
+    let Some(line) = timed_out.first() else {
+        return run.not_run(format!(
+            "{open} was Ongoing, but the coordinator has ended nothing"
+        ));
+    };
+    let since = cluster.wire().counts_of(&ids).since(&before);
+    let inits = since.code(Api::INIT_PRODUCER_ID, 0);
+    ensure!(inits > 0, "no producer was replaced");
+    run.fault(
+        "and so for longer than a transaction may take",
+        format!("the coordinator: {line}; {inits} producers got a new epoch afterwards"),
+    );
+    load.settle(run)
+}
+
+fn cut_off(run: &mut Run, load: &Load, time: Duration) -> Result<()> {
+    let cluster = Arc::clone(run.cluster());
+    let mark = load.mark()?;
+    cluster.proxies().iter().for_each(Proxy::isolate);
+    std::thread::sleep(time);
+    let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
+    let during = load.mark()?;
+    cluster.proxies().iter().for_each(Proxy::heal);
+    ensure!(held > 0, "the proxies held nothing");
+    run.fault(
+        format!("all processes cut off from all nodes for {} s", time.as_secs()),
+        format!(
+            "the proxies held {held} bytes; offsets went from {:?} to {:?}",
+            mark.committed, during.committed
+        ),
+    );
+    load.await_progress(run, &during.from_now(), PROGRESS_WITHIN)
 }
 
 fn one_way(run: &mut Run) -> Result<()> {
