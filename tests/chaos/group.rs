@@ -129,7 +129,7 @@ const SPIN_S: f64 = 43.0;
 
 fn too_slow(run: &mut Run) -> Result<()> {
     let mut load = run.load_of(SLOW)?;
-    load.fixture.set("lanes", json!(1))?;
+    load.set_lanes(1)?;
     // With a deadline no guest could be that slow.
     load.fixture.set_stage("limits.batch_deadline", json!("none"))?;
     load.fixture.set(

@@ -141,7 +141,7 @@ const FANNING: Stream = Stream {
 
 fn larger_than_the_queue(run: &mut Run) -> Result<()> {
     let mut load = run.load_of(FANNING)?;
-    load.fixture.set("lanes", json!(1))?;
+    load.set_lanes(1)?;
     load.fixture
         .set("kafka.producer", json!({ "queue.buffering.max.messages": QUEUE }))?;
     load.fixture.set("commit.interval", json!("1s"))?;

@@ -131,14 +131,8 @@ pub struct Fault {
 /// The figures of a scenario.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Transactions that nodes ended so, counted on the wire.
-    pub commits: u64,
-    pub aborts: u64,
-    /// Producers that a coordinator gave an epoch, counted on the wire: one for each lane of
-    /// each process, the others are reloads.
-    pub inits: u64,
-    /// How many lanes were started.
-    pub lanes: u64,
+    /// `None`: there were no proxies to count it.
+    pub wire: Option<OnWire>,
     /// Records of the input.
     pub records: usize,
     pub lost: usize,
@@ -151,6 +145,16 @@ pub struct Tally {
     /// The longest time from a fault, or from its end if it was to last, until every input
     /// partition had moved on.
     pub progress: Option<Duration>,
+}
+
+/// What the proxies have counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnWire {
+    /// Transactions that nodes ended so.
+    pub commits: u64,
+    pub aborts: u64,
+    /// Producers that a coordinator gave an epoch, beyond one for each lane of each process.
+    pub reloads: u64,
 }
 
 impl Tally {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Outcome, Verdict};
+use super::{OnWire, Outcome, Verdict};
 
 const HEAD: &str = "\
 | # | scenario | seed | verdict | faults | commits | aborts | reloads | records | lost | doubled | foreign | out of order | spoilt | progress s | took s |
@@ -35,6 +35,10 @@ fn row(text: &mut String, outcome: &Outcome) {
         (Verdict::Failed(_), _) => "**FAILED**".to_owned(),
         (Verdict::NotRun(_), _) => "**not run**".to_owned(),
     };
+    let on_wire = |count: fn(&OnWire) -> u64| {
+        let wire = tally.wire.as_ref();
+        wire.map_or_else(|| "-".to_owned(), |wire| count(wire).to_string())
+    };
     let progress = tally
         .progress
         .map_or_else(|| "-".to_owned(), |took| format!("{:.1}", took.as_secs_f64()));
@@ -45,9 +49,9 @@ fn row(text: &mut String, outcome: &Outcome) {
             scenario.name,
             outcome.seed,
             outcome.faults.len(),
-            tally.commits,
-            tally.aborts,
-            tally.inits.saturating_sub(tally.lanes),
+            on_wire(|wire| wire.commits),
+            on_wire(|wire| wire.aborts),
+            on_wire(|wire| wire.reloads),
             tally.records,
             tally.lost,
             tally.doubled,
@@ -86,4 +90,49 @@ fn faults(text: &mut String, outcome: &Outcome) {
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let written = writeln!(text, "{arguments}");
     debug_assert!(written.is_ok(), "writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::chaos::{Scenario, Selection, Tally};
+
+    fn cells(wire: Option<OnWire>) -> Vec<String> {
+        let outcome = Outcome {
+            scenario: Scenario {
+                number: 1,
+                name: "n",
+                expects: "e",
+                selection: Selection::Short,
+                sabotage: None,
+                run: |_| Ok(()),
+            },
+            seed: 7,
+            verdict: Verdict::Passed,
+            tally: Tally {
+                wire,
+                ..Tally::default()
+            },
+            faults: Vec::new(),
+            took: Duration::from_secs(1),
+        };
+        let text = render(&[outcome]);
+        let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let rows: Vec<Vec<String>> = text.lines().take(3).map(cells).collect();
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{rows:?}");
+        rows[2][6..9].to_vec()
+    }
+
+    #[test]
+    fn what_nobody_counted_is_not_nothing() {
+        assert_eq!(cells(None), ["-", "-", "-"]);
+        let wire = OnWire {
+            commits: 3,
+            aborts: 0,
+            reloads: 1,
+        };
+        assert_eq!(cells(Some(wire)), ["3", "0", "1"]);
+    }
 }

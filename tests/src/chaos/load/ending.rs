@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{DRAIN_LIMIT, Load};
-use crate::chaos::{NotRun, Run, Violation};
+use crate::chaos::{NotRun, OnWire, Run, Violation};
 use crate::oracle;
 use crate::proxy::Api;
 use crate::wait;
@@ -122,11 +122,13 @@ impl Load {
             undecoded == 0,
             "{undecoded} frames of transactions could not be read"
         );
+        let inits = passed.code(Api::INIT_PRODUCER_ID, 0);
         let tally = &mut run.tally;
-        tally.commits += passed.committed;
-        tally.aborts += passed.aborted;
-        tally.lanes += self.lanes_started;
-        tally.inits += passed.code(Api::INIT_PRODUCER_ID, 0);
+        tally.wire = (!self.fixture.cluster().proxies().is_empty()).then_some(OnWire {
+            commits: passed.committed,
+            aborts: passed.aborted,
+            reloads: inits.saturating_sub(self.lanes_started),
+        });
         tally.records += findings.input;
         for (_, account) in &findings.accounts {
             tally.lost += account.missing.len();
