@@ -62,6 +62,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         number: 12,
+        name: "connections_cut_again_and_again",
+        expects: "all connections reset every 2 s for 20 s, new ones refused at times: progress within 60 s of the end",
+        selection: Selection::Long,
+        sabotage: None,
+        run: cut_again_and_again,
+    },
+    Scenario {
+        number: 12,
         name: "slow_and_lossy",
         expects: "200 ms each way and 5 % lost: slower, and right",
         selection: Selection::Long,
@@ -205,6 +213,41 @@ fn one_way(run: &mut Run) -> Result<()> {
         );
         load.await_back(run, healed, PROGRESS_WITHIN)?;
     }
+    load.settle(run)
+}
+
+const CUTS: u32 = 10;
+const CUT_EVERY: Duration = Duration::from_secs(2);
+/// Longer than a client waits before it connects again.
+const REFUSED_FOR: Duration = Duration::from_millis(500);
+
+fn cut_again_and_again(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    let count = |of: fn(&Proxy) -> u64| cluster.proxies().iter().map(of).sum::<u64>();
+    let before = (count(Proxy::cuts), count(Proxy::refused));
+    for turn in 0..CUTS {
+        let struck = Instant::now();
+        if turn % 2 == 0 {
+            cluster.proxies().iter().for_each(Proxy::cut);
+        } else {
+            cluster.proxies().iter().for_each(Proxy::refuse);
+            std::thread::sleep(REFUSED_FOR);
+            cluster.proxies().iter().for_each(Proxy::heal);
+        }
+        std::thread::sleep(CUT_EVERY.saturating_sub(struck.elapsed()));
+    }
+    let ended = Instant::now();
+    let (cuts, refused) = (count(Proxy::cuts) - before.0, count(Proxy::refused) - before.1);
+    if cuts < u64::from(CUTS) || refused == 0 {
+        return run.not_run(format!("only {cuts} connections were cut, and {refused} refused"));
+    }
+    load.await_back(run, ended, PROGRESS_WITHIN)?;
+    let present: usize = cluster.proxies().iter().map(Proxy::connections).sum();
+    run.fault(
+        format!("all connections cut {CUTS} times, every other time refused for a moment"),
+        format!("the proxies reset {cuts} and refused {refused}; {present} stand afterwards"),
+    );
     load.settle(run)
 }
 
