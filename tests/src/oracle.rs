@@ -205,6 +205,8 @@ fn control_topic(fixture: &Fixture) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Content;
+    use crate::orders::{self, ORDERS};
 
     fn row(offset: i64) -> Row {
         Row {
@@ -224,5 +226,28 @@ mod tests {
         assert!(early.unwrap().contains("saw 2 records, the last one 1"));
         let other = disagreement("out", &[row(0), row(2)], &[row(0), row(1)]);
         assert!(other.unwrap().contains("(0, 2, 0, 1)"));
+    }
+
+    #[test]
+    fn what_is_expected_has_a_value() {
+        let from = Input {
+            topic: "in",
+            topic_id: "t",
+            pipeline: "p",
+        };
+        let with = |value: &str| Row {
+            value: Some(value.into()),
+            ..row(3)
+        };
+        let (good, bad) = (with(r#"{"id": "a", "amount": 20}"#), with("{"));
+        let book = Book::of(&ORDERS);
+        let value_in = |topic| {
+            let expected = book.expected(&[&good, &bad], topic, &from);
+            assert_eq!(expected.len(), 1);
+            expected[0].value.clone()
+        };
+        assert_eq!(value_in("out"), Content::Is(orders::cleaned(&good)));
+        assert_eq!(value_in("audit"), Content::Is(orders::audited(&good, "in")));
+        assert_eq!(value_in("dlq"), Content::Is(bad.value.clone()));
     }
 }
