@@ -35,7 +35,7 @@ impl Mark {
     /// it struck, or ended if it was to last.
     pub fn since(fixture: &Fixture, at: Instant) -> Result<Self> {
         let committed = wait::until("committed offsets after a fault", ANSWERED_WITHIN, || {
-            committed(fixture).map(Some)
+            Ok(Some(committed(fixture)?).filter(|committed| !committed.is_empty()))
         })?;
         Ok(Self { at, committed })
     }
