@@ -112,15 +112,14 @@ fn taken_for_a_while(run: &mut Run, right: Right) -> Result<()> {
 
 fn transactional_id(run: &mut Run) -> Result<()> {
     let mut load = begin(run)?;
-    let prefix = format!("{}.", load.fixture.name());
-    let known = load.fixture.verifier().transactions(&prefix)?;
+    let known = load.fixture.verifier().transactions(&load.fixture.ids())?;
     let id = &known.first().context("a transactional id")?.id;
     let evidence = take(&load, "transactional_id", id, "write")?;
     run.fault(
         "write on a transactional id is taken away",
         format!("by the node: {evidence}"),
     );
-    let code = load.process(0)?.wait_exit(Duration::from_mins(1))?;
+    let code = load.process(0)?.wait_exit(PROGRESS_WITHIN)?;
     let log = load.process(0)?.log();
     ensure!(code == 1, "it ended with {code}");
     let reason = log.lines().rev().find(|line| line.contains("failed"));

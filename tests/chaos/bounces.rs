@@ -8,15 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rand::Rng as _;
 use serde_json::json;
-use strait::fault::Sabotage;
+use strait::fault;
 use strait_tests::binary::{self, Build};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PARTITIONS, PROGRESS_WITHIN};
-use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
+use strait_tests::chaos::strike::kill_in_transaction;
+use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection, Violation};
 use strait_tests::orders::ORDERS;
-use strait_tests::stream::Due;
+use strait_tests::stream::{self, Due};
 use strait_tests::verifier::{Isolation, Row};
-
-use crate::clients::kill_in_transaction;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -40,7 +39,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_no_rewind",
         expects: "a lane that goes on after an abort where it stands loses what was aborted",
         selection: Selection::Long,
-        sabotage: Some("no-rewind"),
+        sabotage: Some(Sabotage::losing("no-rewind")),
         run: every_third_aborted,
     },
 ];
@@ -58,7 +57,6 @@ fn module_swapped(run: &mut Run) -> Result<()> {
         load.fixture
             .set_stage("settings", settings.unwrap_or_else(|| json!({})))?;
         for process in 0..PROCESSES {
-            let mark = load.mark()?;
             let how = if process == 1 {
                 kill_in_transaction(&mut load, process)?.to_string()
             } else {
@@ -66,6 +64,7 @@ fn module_swapped(run: &mut Run) -> Result<()> {
                 ensure!(code == 0, "SIGTERM ended it with {code}");
                 "exit code 0 after SIGTERM".to_owned()
             };
+            let mark = load.mark()?;
             load.restart(process)?;
             load.process(process)?.wait_ready()?;
             load.await_progress(run, &mark, PROGRESS_WITHIN)?;
@@ -107,6 +106,10 @@ fn module_swapped(run: &mut Run) -> Result<()> {
         } else {
             all_accepted(row)
         }
+    });
+    load.book.value = Box::new(|input, row, due| match due {
+        Due::Output { parts: 1, .. } => row.value.clone(),
+        _ => stream::value("orders", input, row, due),
     });
     load.judge(run)
 }
@@ -171,10 +174,10 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
     for process in 0..2 {
         load.process(process)?.wait_ready()?;
     }
-    load.wait_moving(Duration::from_mins(1))?;
+    load.wait_moving(PROGRESS_WITHIN)?;
     for _ in 0..2 {
-        let mark = load.mark()?;
         std::thread::sleep(Duration::from_secs(8));
+        let mark = load.mark()?;
         load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         let evidence = kill_in_transaction(&mut load, 0)?;
         run.fault("SIGKILL of a process", evidence);
@@ -202,7 +205,7 @@ fn every_third_aborted(run: &mut Run) -> Result<()> {
 fn unlucky(run: &mut Run, load: &Load) -> Result<Command> {
     let mut command = load.fixture.command(Build::Faulty, "run")?;
     let (_, sabotage) = run.build();
-    let faults: Vec<&str> = [Some(Sabotage::AbortEveryThird.as_str()), sabotage]
+    let faults: Vec<&str> = [Some(fault::Sabotage::AbortEveryThird.as_str()), sabotage]
         .into_iter()
         .flatten()
         .collect();

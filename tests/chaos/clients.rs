@@ -1,20 +1,17 @@
 //! Processes that die: killed at any moment, told to stop, frozen.
 
-use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
-use strait::fault::{Point, Sabotage};
+use strait::fault::{self, Point};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
-use strait_tests::chaos::{Load, Run, Scenario, Selection};
-use strait_tests::proxy::Api;
+use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often_within, standing_still};
+use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection};
+use strait_tests::proxy::{Api, Counts};
 use strait_tests::wait;
-
-use crate::network::OF_A_TRANSACTION;
-use crate::nodes::standing_still;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -86,7 +83,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_offsets_outside_transaction",
         expects: "killed in mid-transaction, a build that commits offsets by the consumer loses records",
         selection: Selection::Short,
-        sabotage: Some("offsets-outside-transaction"),
+        sabotage: Some(Sabotage::losing("offsets-outside-transaction")),
         run: |run| killed_in_transaction(run, 5),
     },
     Scenario {
@@ -94,68 +91,24 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sees_stale_member",
         expects: "a zombie that keeps the group metadata of its start commits what others have done again",
         selection: Selection::Long,
-        sabotage: Some("stale-member"),
+        sabotage: Some(Sabotage::doubling("stale-member")),
         run: zombie_comes_back,
     },
 ];
 
+/// The session timeout that every load has, and 2 s.
+const PROMISED: Duration = Duration::from_secs(5);
+/// What it takes to start a build without optimisation on a busy machine.
+const START: Duration = Duration::from_secs(10);
+const SUCCESSOR_WITHIN: Duration = PROMISED.saturating_add(START);
+
 fn killed_in_transaction(run: &mut Run, kills: usize) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let met = kill_often(run, &mut load, kills)?;
+    let met = kill_often_within(run, &mut load, kills, SUCCESSOR_WITHIN)?;
     if met < kills / 2 {
         return run.not_run(format!("only {met} of {kills} kills met an open transaction"));
     }
     load.settle(run)
-}
-
-/// Kills a process while the coordinator knows of an open transaction of its pipeline.
-pub fn kill_in_transaction(load: &mut Load, process: usize) -> Result<Killed> {
-    load.fixture.wait_open_transaction()?;
-    load.process(process)?.kill()?;
-    Ok(Killed {
-        open: load.fixture.open_transaction()?,
-    })
-}
-
-/// What a kill left behind.
-pub struct Killed {
-    /// The transaction that nobody had decided; `None`: what was on its way decided it.
-    pub open: Option<String>,
-}
-
-impl fmt::Display for Killed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the process is gone by signal 9; ")?;
-        match &self.open {
-            Some(id) => write!(f, "the coordinator lists {id} as Ongoing afterwards"),
-            None => f.write_str("no transaction stayed open"),
-        }
-    }
-}
-
-impl From<Killed> for String {
-    fn from(killed: Killed) -> Self {
-        killed.to_string()
-    }
-}
-
-/// Kills the only process so many times, at moments left to chance; gives how often that
-/// left a transaction open.
-pub fn kill_often(run: &mut Run, load: &mut Load, times: usize) -> Result<usize> {
-    let mut met = 0;
-    for _ in 0..times {
-        std::thread::sleep(Duration::from_millis(run.random.random_range(0..700)));
-        let killed = kill_in_transaction(load, 0)?;
-        met += usize::from(killed.open.is_some());
-        run.fault("SIGKILL of the only process", killed);
-        // Not before the kill: what the dead process committed is no progress.
-        let mark = load.mark()?;
-        load.restart(0)?;
-        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
-        // Once more: what was on its way when it died may have been the first.
-        load.mark()?.passed(&load.fixture, PROGRESS_WITHIN)?;
-    }
-    Ok(met)
 }
 
 const STOPS: usize = 5;
@@ -207,11 +160,11 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
         };
         let mut command = load.command_with_fail_point(&format!("{}:{passes}", point.as_str()))?;
         if point == Point::AfterAbort {
-            command.env("STRAIT_FAULT", Sabotage::AbortEveryThird.as_str());
+            command.env("STRAIT_FAULT", fault::Sabotage::AbortEveryThird.as_str());
             command.env("STRAIT_FAULT_SEED", run.random.random::<u32>().to_string());
         }
         load.restart_as(0, command)?;
-        let status = load.process(0)?.wait_end(Duration::from_mins(1))?;
+        let status = load.process(0)?.wait_end(PROGRESS_WITHIN)?;
         ensure!(
             status.signal() == Some(9),
             "{}: it ended with {status}",
@@ -223,31 +176,69 @@ fn killed_at_each_step(run: &mut Run) -> Result<()> {
         );
         let mark = load.mark()?;
         load.restart(0)?;
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
+        load.await_progress(run, &mark, SUCCESSOR_WITHIN)?;
     }
     load.settle(run)
 }
 
+const ZOMBIES: usize = 3;
+/// Rounds until so many zombies had something to be refused.
+const ROUNDS_LIMIT: usize = 9;
+
 fn zombie_comes_back(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 2)?;
-    for _ in 0..3 {
+    for _ in 0..ROUNDS_LIMIT {
         let zombie = run.random.random_range(0..load.processes());
-        let open = load.fixture.wait_open_transaction()?;
-        load.process(zombie)?.freeze()?;
-        let evidence = standing_still(load.process(zombie)?.pid())?;
-        let mark = load.mark()?;
-        // All partitions move: so others have taken over those of the zombie.
-        load.await_progress(run, &mark, Duration::from_secs(30))?;
-        load.process(zombie)?.thaw()?;
+        haunt(run, &mut load, zombie)?;
+        if run.faults().len() == ZOMBIES {
+            return load.settle(run);
+        }
+    }
+    run.not_run(format!(
+        "only {} of {ROUNDS_LIMIT} zombies had a transaction to lose",
+        run.faults().len()
+    ))
+}
+
+/// Freezes a process until the other has its partitions, and lets it go on. What it had open must
+/// then be refused, or aborted by itself; if it had nothing open, no fault has taken place.
+fn haunt(run: &mut Run, load: &mut Load, zombie: usize) -> Result<()> {
+    let wire = Arc::clone(run.cluster().wire());
+    let ids = load.ids_of(zombie);
+    let open = load.fixture.wait_open_transaction_of(&ids)?;
+    load.process(zombie)?.freeze()?;
+    let evidence = standing_still(load.process(zombie)?.pid())?;
+    // All partitions move: so others have taken over those of the zombie.
+    load.await_back(run, Instant::now(), PROGRESS_WITHIN)?;
+    let before = wire.counts_of(&ids);
+    load.process(zombie)?.thaw()?;
+    let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
+    wait::until_true("four members again", PROGRESS_WITHIN, members)?;
+    // Before it is a member again it has nothing to commit.
+    let since = wire.counts_of(&ids).since(&before);
+    let refused = refusals(&since, &NOT_YOURS);
+    // A broken build does not notice what it has become.
+    let (_, sabotage) = run.build();
+    if refused + since.aborted > 0 || sabotage.is_some() {
         run.fault(
             format!("SIGSTOP of process {zombie} until the other had its partitions, then SIGCONT"),
-            format!("{evidence}; {open} was Ongoing before"),
+            format!(
+                "{evidence}; {open} was Ongoing before; afterwards nodes refused {refused} of its requests, and it \
+                 aborted {} transactions",
+                since.aborted
+            ),
         );
-        let members = || Ok(load.fixture.verifier().members(load.fixture.name())?.len() == 4);
-        wait::until_true("four members again", Duration::from_mins(1), members)?;
-        load.wait_moving(Duration::from_secs(30))?;
     }
-    load.settle(run)
+    load.wait_moving(PROGRESS_WITHIN)
+}
+
+/// What a zombie earns: `ILLEGAL_GENERATION`, `UNKNOWN_MEMBER_ID`, and what [`FENCED`] says.
+const NOT_YOURS: [i16; 4] = [22, 25, 47, 90];
+
+/// How often requests of transactions were answered with one of these codes.
+fn refusals(counts: &Counts, codes: &[i16]) -> u64 {
+    let of_code = |code: &i16| OF_A_TRANSACTION.map(|api| counts.code(api, *code));
+    codes.iter().flat_map(of_code).sum()
 }
 
 /// Beyond the longest transaction timeout that a pipeline may have by default, and the
@@ -256,9 +247,9 @@ const TRANSACTION_TIMEOUT_PASSED: Duration = Duration::from_secs(40);
 
 fn frozen_past_timeout(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.ids_of(0);
     let wire = Arc::clone(run.cluster().wire());
-    let open = load.fixture.wait_open_transaction()?;
+    let open = load.fixture.wait_open_transaction_of(&prefix)?;
     load.process(0)?.freeze()?;
     let evidence = standing_still(load.process(0)?.pid())?;
     let aborted = || -> Result<bool> {
@@ -269,7 +260,7 @@ fn frozen_past_timeout(run: &mut Run) -> Result<()> {
     let mark = load.mark()?;
     let before = wire.counts_of(&prefix);
     load.process(0)?.thaw()?;
-    load.await_progress(run, &mark.from_now(), Duration::from_mins(1))?;
+    load.await_progress(run, &mark.from_now(), PROGRESS_WITHIN)?;
     let inits = wire
         .counts_of(&prefix)
         .since(&before)
@@ -287,24 +278,28 @@ fn frozen_past_timeout(run: &mut Run) -> Result<()> {
 fn hijacked(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 1)?;
     let wire = Arc::clone(run.cluster().wire());
+    let mut refused_in_all = 0;
     for _ in 0..3 {
-        let id = load.fixture.wait_open_transaction()?;
+        let id = load.fixture.wait_open_transaction_of(&load.ids_of(0))?;
         let before = wire.counts_of(&id);
         load.fixture.verifier().hijack(&id)?;
-        let mark = load.mark()?;
-        let taken_back = wire.wait(&id, "the id taken back", Duration::from_mins(1), |counts| {
+        let hijacked = Instant::now();
+        let mark = load.mark_since(hijacked)?;
+        let taken_back = wire.wait(&id, "the id taken back", PROGRESS_WITHIN, |counts| {
             counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
         })?;
-        load.await_progress(run, &mark.from_now(), Duration::from_mins(1))?;
-        let refused: u64 = FENCED
-            .iter()
-            .flat_map(|code| OF_A_TRANSACTION.map(|api| taken_back.since(&before).code(api, *code)))
-            .sum();
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
+        let refused = refusals(&taken_back.since(&before), &FENCED);
+        refused_in_all += refused;
         run.fault(
             format!("another client initialised {id}"),
             format!("nodes refused {refused} requests for their epoch; the id got a new one afterwards"),
         );
     }
+    ensure!(
+        refused_in_all > 0,
+        "nobody refused a request of a lane that had lost its id"
+    );
     load.settle(run)
 }
 
@@ -341,6 +336,6 @@ fn shared(run: &mut Run) -> Result<()> {
         format!("one of them ended with exit code {code}"),
     );
     let mark = load.mark()?;
-    load.await_progress(run, &mark, Duration::from_mins(1))?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     load.settle(run)
 }

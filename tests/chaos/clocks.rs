@@ -8,12 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strait_tests::chaos::load::PROGRESS_WITHIN;
+use strait_tests::chaos::strike::kill_in_transaction;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::{ORDERS, order};
 use strait_tests::produce::Message;
 use strait_tests::stream::Stream;
-
-use crate::clients::kill_in_transaction;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -132,7 +131,7 @@ fn clock_jumps(run: &mut Run) -> Result<()> {
     for process in 0..2 {
         load.process(process)?.wait_ready()?;
     }
-    load.wait_moving(Duration::from_mins(1))?;
+    load.wait_moving(PROGRESS_WITHIN)?;
     for offset_s in [HOUR_S, -HOUR_S, 0, -HOUR_S, HOUR_S] {
         let before = load.fixture.verifier().ends(&out)?;
         clock.set(offset_s)?;
@@ -204,9 +203,9 @@ fn far_away(run: &mut Run) -> Result<()> {
     }
     load.begin_with(1)?;
     for _ in 0..2 {
-        let mark = load.mark()?;
         let evidence = kill_in_transaction(&mut load, 0)?;
         run.fault("SIGKILL of the only process", evidence);
+        let mark = load.mark()?;
         load.restart(0)?;
         load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }

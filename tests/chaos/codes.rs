@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rand::Rng as _;
+use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::proxy::{Action, Api, Counts, Trap};
 
@@ -58,9 +59,6 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// How soon records must move again.
-const BACK_WITHIN: Duration = Duration::from_mins(1);
-
 /// An error code of Kafka's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Code(i16, &'static str);
@@ -95,9 +93,13 @@ const INVALID_RECORD: Code = Code(87, "INVALID_RECORD");
 const FENCED: Code = Code(90, "PRODUCER_FENCED");
 
 /// What has to follow, as the wire shows it.
+///
+/// It does not show all: an abort that nobody may ask for is made by a new epoch, as the end of a
+/// lost producer is. So `Replace` is stricter than `Abort`, but what is to be aborted may also be
+/// replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arm {
-    /// The request comes again, and the transaction commits.
+    /// The request comes again, and the transaction commits; the producer stays.
     Again,
     /// The transaction is aborted: by `EndTxn`, or by a new epoch.
     Abort,
@@ -171,20 +173,20 @@ fn refusals(run: &mut Run, tables: &[(Api, Table)]) -> Result<()> {
 fn refuse(run: &mut Run, load: &Load, api: Api, code: Code, arm: Arm) -> Result<()> {
     let wire = Arc::clone(run.cluster().wire());
     let skip = run.random.random_range(0..10);
-    let mut trap = Trap::new(api, &prefix(load), Action::Answer(code.0)).skip(skip);
+    let mut trap = Trap::new(api, &load.fixture.ids(), Action::Answer(code.0)).skip(skip);
     if api == Api::END_TXN {
         trap = trap.commits();
     }
-    let caught = wire.trap(trap).wait(BACK_WITHIN)?;
+    let caught = wire.trap(trap).wait(PROGRESS_WITHIN)?;
     let owner = caught.request().owner.clone();
     let before = wire.counts_of(&owner);
-    let mark = load.mark()?;
-    let received = caught.wait_reply(BACK_WITHIN)?;
+    let received = caught.wait_reply(PROGRESS_WITHIN)?;
     ensure!(received == code.0, "the client was answered {received}");
-    let since = wire.wait(&owner, &format!("{arm:?}"), BACK_WITHIN, |counts| {
+    let mark = load.mark_since(Instant::now())?;
+    let since = wire.wait(&owner, &format!("{arm:?}"), PROGRESS_WITHIN, |counts| {
         followed(arm, api, &counts.since(&before))
     })?;
-    load.await_progress(run, &mark, BACK_WITHIN)?;
+    load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     let since = since.since(&before);
     run.fault(
         format!("{api} refused with {code}"),
@@ -201,35 +203,32 @@ fn refuse(run: &mut Run, load: &Load, api: Api, code: Code, arm: Arm) -> Result<
 fn followed(arm: Arm, api: Api, since: &Counts) -> bool {
     let new_epochs = since.code(Api::INIT_PRODUCER_ID, 0);
     match arm {
-        Again => since.code(api, 0) > 0 && since.committed > 0,
+        Again => since.code(api, 0) > 0 && since.committed > 0 && new_epochs == 0,
         Abort => since.aborted + new_epochs > 0,
         Replace => new_epochs > 0,
     }
-}
-
-fn prefix(load: &Load) -> String {
-    format!("{}.", load.fixture.name())
 }
 
 /// A producer is replaced, and its successor is refused.
 fn new_producers(run: &mut Run) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
     for code in INIT_AGAIN {
-        let (owner, before, mark) = refuse_successor(run, &load, code)?;
+        let (owner, before) = refuse_successor(run, &load, code)?;
+        let mark = load.mark_since(Instant::now())?;
         let wire = Arc::clone(run.cluster().wire());
-        wire.wait(&owner, "a producer with a new epoch", BACK_WITHIN, |counts| {
+        wire.wait(&owner, "a producer with a new epoch", PROGRESS_WITHIN, |counts| {
             counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
         })?;
-        load.await_progress(run, &mark, BACK_WITHIN)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
         run.fault(
             format!("InitProducerId refused with {code}"),
             format!("{owner} received it, and then got a new epoch"),
         );
     }
     for code in INIT_FINAL {
-        let (owner, _, mark) = refuse_successor(run, &load, code)?;
+        let (owner, _) = refuse_successor(run, &load, code)?;
         let process = load.process(0)?;
-        let exit = process.wait_exit(BACK_WITHIN)?;
+        let exit = process.wait_exit(PROGRESS_WITHIN)?;
         let said = process.log().contains(code.1);
         ensure!(
             exit == 1 && said,
@@ -239,28 +238,25 @@ fn new_producers(run: &mut Run) -> Result<()> {
             format!("InitProducerId refused with {code}"),
             format!("{owner} received it; the process ended with {exit}"),
         );
+        let mark = load.mark()?;
         load.restart(0)?;
-        load.await_progress(run, &mark.from_now(), BACK_WITHIN)?;
-        load.wait_moving(BACK_WITHIN)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
+        load.wait_moving(PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
 
-/// Gives the owner, what it had on the wire, and where the offsets stood when it was refused.
-fn refuse_successor(
-    run: &mut Run,
-    load: &Load,
-    code: Code,
-) -> Result<(String, Counts, strait_tests::chaos::progress::Mark)> {
+/// Gives the owner, and what it had on the wire when it was refused.
+fn refuse_successor(run: &mut Run, load: &Load, code: Code) -> Result<(String, Counts)> {
     let wire = Arc::clone(run.cluster().wire());
-    let init = Trap::new(Api::INIT_PRODUCER_ID, &prefix(load), Action::Answer(code.0));
+    let init = Trap::new(Api::INIT_PRODUCER_ID, &load.fixture.ids(), Action::Answer(code.0));
     let init = wire.trap(init);
-    let reason = Trap::new(Api::END_TXN, &prefix(load), Action::Answer(TXN_STATE.0)).commits();
-    wire.trap(reason).wait(BACK_WITHIN)?;
-    let caught = init.wait(BACK_WITHIN)?;
+    let reason = Trap::new(Api::END_TXN, &load.fixture.ids(), Action::Answer(TXN_STATE.0)).commits();
+    wire.trap(reason).wait(PROGRESS_WITHIN)?;
+    let caught = init.wait(PROGRESS_WITHIN)?;
     let owner = caught.request().owner.clone();
-    let (before, mark) = (wire.counts_of(&owner), load.mark()?);
-    let received = caught.wait_reply(BACK_WITHIN)?;
+    let before = wire.counts_of(&owner);
+    let received = caught.wait_reply(PROGRESS_WITHIN)?;
     ensure!(received == code.0, "the client was answered {received}");
-    Ok((owner, before, mark))
+    Ok((owner, before))
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rand::Rng as _;
+use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::role::Role;
+use strait_tests::chaos::strike::OF_A_TRANSACTION;
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
-use strait_tests::proxy::{Action, Api, Flow, Proxy, Trap};
+use strait_tests::proxy::{Action, Api, Counts, Flow, Proxy, Trap};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -40,7 +42,7 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: "requests are tried again",
         selection: Selection::Long,
         sabotage: None,
-        run: |run| cut_off(run, Duration::from_secs(5)),
+        run: cut_off_briefly,
     },
     Scenario {
         number: 12,
@@ -48,7 +50,7 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: "the coordinator gives the transaction up; producers are replaced",
         selection: Selection::Long,
         sabotage: None,
-        run: |run| cut_off(run, Duration::from_secs(70)),
+        run: cut_off_for_long,
     },
     Scenario {
         number: 12,
@@ -60,6 +62,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         number: 12,
+        name: "connections_cut_again_and_again",
+        expects: "all connections reset every 2 s for 20 s, new ones refused at times: progress within 60 s of the end",
+        selection: Selection::Long,
+        sabotage: None,
+        run: cut_again_and_again,
+    },
+    Scenario {
+        number: 12,
         name: "slow_and_lossy",
         expects: "200 ms each way and 5 % lost: slower, and right",
         selection: Selection::Long,
@@ -68,36 +78,27 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// How soon records must move again.
-const BACK_WITHIN: Duration = Duration::from_mins(1);
-
-/// What passes in a transaction.
-pub const OF_A_TRANSACTION: [Api; 5] = [
-    Api::ADD_PARTITIONS_TO_TXN,
-    Api::PRODUCE,
-    Api::ADD_OFFSETS_TO_TXN,
-    Api::TXN_OFFSET_COMMIT,
-    Api::END_TXN,
-];
-
 fn isolated_by_role(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 2)?;
     let cluster = Arc::clone(run.cluster());
     for role in Role::ALL {
         let node = role.node(&load.fixture)?;
-        let mark = load.mark()?;
         cluster.proxy(node)?.isolate();
         std::thread::sleep(Duration::from_secs(15));
         let held = cluster.proxy(node)?.held_bytes();
         cluster.proxy(node)?.heal();
-        if held > 0 {
-            run.fault(
-                format!("node {node}, the {role}, cut off from the processes for 15 s"),
-                format!("its proxy held {held} bytes"),
-            );
+        let healed = Instant::now();
+        if held == 0 {
+            return run.not_run(format!(
+                "nothing was on its way to or from node {node}, the {role}"
+            ));
         }
-        load.await_progress(run, &mark, BACK_WITHIN)?;
-        load.wait_moving(BACK_WITHIN)?;
+        run.fault(
+            format!("node {node}, the {role}, cut off from the processes for 15 s"),
+            format!("its proxy held {held} bytes"),
+        );
+        load.await_back(run, healed, PROGRESS_WITHIN)?;
+        load.wait_moving(PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -113,25 +114,23 @@ fn replies_delayed(run: &mut Run) -> Result<()> {
 /// Each request of a transaction takes effect, and its sender does not hear of it in time.
 fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
-    let prefix = format!("{}.", load.fixture.name());
+    let prefix = load.fixture.ids();
     let wire = Arc::clone(run.cluster().wire());
     for api in OF_A_TRANSACTION {
         for _ in 0..times {
-            let mark = load.mark()?;
-            let before = wire.counts_of(&prefix);
             let skip = run.random.random_range(0..10);
             let caught = wire
                 .trap(Trap::new(api, &prefix, action).skip(skip))
-                .wait(BACK_WITHIN)?;
-            let code = caught.wait_reply(BACK_WITHIN)?;
-            load.await_progress(run, &mark, BACK_WITHIN)?;
-            let replaced = |counts: &strait_tests::proxy::Counts| {
-                counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0
-            };
-            wire.wait(&prefix, "a producer with a new epoch", BACK_WITHIN, replaced)?;
+                .wait(PROGRESS_WITHIN)?;
+            let owner = &caught.request().owner;
+            let before = wire.counts_of(owner);
+            let code = caught.wait_reply(PROGRESS_WITHIN)?;
+            load.await_back(run, Instant::now(), PROGRESS_WITHIN)?;
+            let replaced = |counts: &Counts| counts.since(&before).code(Api::INIT_PRODUCER_ID, 0) > 0;
+            wire.wait(owner, "a producer with a new epoch", PROGRESS_WITHIN, replaced)?;
             run.fault(
                 format!("{api}: {action:?}"),
-                format!("the node answered {code}; a producer got a new epoch afterwards"),
+                format!("the node answered {code}; {owner} got a new epoch afterwards"),
             );
         }
     }
@@ -141,30 +140,55 @@ fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
     load.settle(run)
 }
 
-fn cut_off(run: &mut Run, time: Duration) -> Result<()> {
+fn cut_off_briefly(run: &mut Run) -> Result<()> {
     let load = Load::begin(run, 2)?;
-    let cluster = Arc::clone(run.cluster());
     for _ in 0..2 {
-        let mark = load.mark()?;
-        cluster.proxies().iter().for_each(Proxy::isolate);
-        std::thread::sleep(time);
-        let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
-        let during = load.mark()?;
-        cluster.proxies().iter().for_each(Proxy::heal);
-        ensure!(held > 0, "the proxies held nothing");
-        run.fault(
-            format!("all processes cut off from all nodes for {} s", time.as_secs()),
-            format!(
-                "the proxies held {held} bytes; offsets went from {:?} to {:?}",
-                mark.committed, during.committed
-            ),
-        );
-        load.await_progress(run, &during.from_now(), BACK_WITHIN)?;
-        if time > BACK_WITHIN {
-            break;
-        }
+        cut_off(run, &load, Duration::from_secs(5))?;
     }
     load.settle(run)
+}
+
+/// Longer than any transaction may take.
+fn cut_off_for_long(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    let ids = load.fixture.ids();
+    let before = cluster.wire().counts_of(&ids);
+    let open = load.fixture.wait_open_transaction()?;
+    cut_off(run, &load, Duration::from_secs(70))?;
+    let timed_out = cluster.logged(&[&ids, "due to timeout"])?;
+    let Some(line) = timed_out.first() else {
+        return run.not_run(format!(
+            "{open} was Ongoing, but the coordinator has ended nothing"
+        ));
+    };
+    let since = cluster.wire().counts_of(&ids).since(&before);
+    let inits = since.code(Api::INIT_PRODUCER_ID, 0);
+    ensure!(inits > 0, "no producer was replaced");
+    run.fault(
+        "and so for longer than a transaction may take",
+        format!("the coordinator: {line}; {inits} producers got a new epoch afterwards"),
+    );
+    load.settle(run)
+}
+
+fn cut_off(run: &mut Run, load: &Load, time: Duration) -> Result<()> {
+    let cluster = Arc::clone(run.cluster());
+    let mark = load.mark()?;
+    cluster.proxies().iter().for_each(Proxy::isolate);
+    std::thread::sleep(time);
+    let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
+    let during = load.mark()?;
+    cluster.proxies().iter().for_each(Proxy::heal);
+    ensure!(held > 0, "the proxies held nothing");
+    run.fault(
+        format!("all processes cut off from all nodes for {} s", time.as_secs()),
+        format!(
+            "the proxies held {held} bytes; offsets went from {:?} to {:?}",
+            mark.committed, during.committed
+        ),
+    );
+    load.await_progress(run, &during.from_now(), PROGRESS_WITHIN)
 }
 
 fn one_way(run: &mut Run) -> Result<()> {
@@ -180,15 +204,50 @@ fn one_way(run: &mut Run) -> Result<()> {
         // Longer than a request may take.
         std::thread::sleep(Duration::from_secs(15));
         let held: usize = cluster.proxies().iter().map(Proxy::held_bytes).sum();
-        let mark = load.mark()?;
         cluster.proxies().iter().for_each(Proxy::heal);
+        let healed = Instant::now();
         ensure!(held > 0, "the proxies held nothing");
         run.fault(
             format!("all {way} held for 15 s"),
             format!("the proxies held {held} bytes"),
         );
-        load.await_progress(run, &mark.from_now(), BACK_WITHIN)?;
+        load.await_back(run, healed, PROGRESS_WITHIN)?;
     }
+    load.settle(run)
+}
+
+const CUTS: u32 = 10;
+const CUT_EVERY: Duration = Duration::from_secs(2);
+/// Longer than a client waits before it connects again.
+const REFUSED_FOR: Duration = Duration::from_millis(500);
+
+fn cut_again_and_again(run: &mut Run) -> Result<()> {
+    let load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    let count = |of: fn(&Proxy) -> u64| cluster.proxies().iter().map(of).sum::<u64>();
+    let before = (count(Proxy::cuts), count(Proxy::refused));
+    for turn in 0..CUTS {
+        let struck = Instant::now();
+        if turn % 2 == 0 {
+            cluster.proxies().iter().for_each(Proxy::cut);
+        } else {
+            cluster.proxies().iter().for_each(Proxy::refuse);
+            std::thread::sleep(REFUSED_FOR);
+            cluster.proxies().iter().for_each(Proxy::heal);
+        }
+        std::thread::sleep(CUT_EVERY.saturating_sub(struck.elapsed()));
+    }
+    let ended = Instant::now();
+    let (cuts, refused) = (count(Proxy::cuts) - before.0, count(Proxy::refused) - before.1);
+    if cuts < u64::from(CUTS) || refused == 0 {
+        return run.not_run(format!("only {cuts} connections were cut, and {refused} refused"));
+    }
+    load.await_back(run, ended, PROGRESS_WITHIN)?;
+    let present: usize = cluster.proxies().iter().map(Proxy::connections).sum();
+    run.fault(
+        format!("all connections cut {CUTS} times, every other time refused for a moment"),
+        format!("the proxies reset {cuts} and refused {refused}; {present} stand afterwards"),
+    );
     load.settle(run)
 }
 
@@ -207,7 +266,7 @@ fn slow_and_lossy(run: &mut Run) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(40);
     while Instant::now() < until {
         let mark = load.mark()?;
-        load.await_progress(run, &mark, BACK_WITHIN)?;
+        load.await_progress(run, &mark, PROGRESS_WITHIN)?;
     }
     let stalls: u64 = cluster.proxies().iter().map(Proxy::stalls).sum();
     cluster.proxies().iter().for_each(Proxy::heal);

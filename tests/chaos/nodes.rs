@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use strait_tests::chaos::load::PROGRESS_WITHIN;
 use strait_tests::chaos::role::Role;
+use strait_tests::chaos::strike::standing_still;
 use strait_tests::chaos::{Load, Run, Scenario, Selection};
 use strait_tests::cluster::{Cluster, Kind};
 use strait_tests::wait;
@@ -68,19 +70,16 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// How soon records must move again after a node has gone.
-const BACK_WITHIN: Duration = Duration::from_mins(1);
-
 fn killed(run: &mut Run, roles: &[Role]) -> Result<()> {
     let load = Load::begin(run, 2)?;
     let cluster = Arc::clone(run.cluster());
     for role in roles {
         let node = role.node(&load.fixture)?;
         let pid = cluster.broker().pid(node)?;
-        let mark = load.mark()?;
+        let struck = Instant::now();
         cluster.broker().kill(node)?;
         ensure!(cluster.broker().pid(node).is_err(), "node {node} still runs");
-        load.await_progress(run, &mark, BACK_WITHIN)?;
+        load.await_back(run, struck, PROGRESS_WITHIN)?;
         let now = role.node(&load.fixture)?;
         run.fault(
             format!("SIGKILL of node {node}, the {role}"),
@@ -88,7 +87,7 @@ fn killed(run: &mut Run, roles: &[Role]) -> Result<()> {
         );
         cluster.broker().start_node(node)?;
         cluster.wait_whole()?;
-        load.wait_moving(BACK_WITHIN)?;
+        load.wait_moving(PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -101,31 +100,18 @@ fn paused(run: &mut Run) -> Result<()> {
     let cluster = Arc::clone(run.cluster());
     for role in Role::ALL {
         let node = role.node(&load.fixture)?;
-        let mark = load.mark()?;
         let paused = Instant::now();
         cluster.broker().pause(node)?;
         let evidence = standing_still(cluster.broker().pid(node)?)?;
-        let back = mark.passed(&load.fixture, BACK_WITHIN)?;
-        run.progressed(back);
+        load.await_back(run, paused, PROGRESS_WITHIN)?;
         // The rest of the standstill; records may move without the node by now.
         std::thread::sleep(PAUSE.saturating_sub(paused.elapsed()));
         cluster.broker().resume(node)?;
         run.fault(format!("SIGSTOP of node {node}, the {role}"), evidence);
         cluster.wait_whole()?;
-        load.wait_moving(BACK_WITHIN)?;
+        load.wait_moving(PROGRESS_WITHIN)?;
     }
     load.settle(run)
-}
-
-/// What the kernel says of a process that was stopped.
-pub fn standing_still(pid: u32) -> Result<String> {
-    let state = || -> Result<Option<String>> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find(|line| line.starts_with("State:"));
-        Ok(line.filter(|line| line.contains('T')).map(str::to_owned))
-    };
-    let state = wait::until("the process stands still", Duration::from_secs(5), state)?;
-    Ok(format!("process {pid} is in {}", state.replace('\t', " ")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,18 +124,18 @@ fn bounced(run: &mut Run, how: Bounce) -> Result<()> {
     let load = Load::begin(run, 2)?;
     let cluster = Arc::clone(run.cluster());
     for node in 0..cluster.broker().nodes() {
-        let mark = load.mark()?;
         let pid = cluster.broker().pid(node)?;
         match how {
             Bounce::Clean => cluster.broker().stop(node)?,
             Bounce::Hard => cluster.broker().kill(node)?,
         }
+        let gone = Instant::now();
         let leads = || -> Result<usize> {
             let leaders = load.fixture.verifier().leaders(&load.fixture.topic("in"))?;
             Ok(leaders.iter().filter(|leader| leader.node == Some(node)).count())
         };
-        wait::until_true("other leaders", BACK_WITHIN, || Ok(leads()? == 0))?;
-        load.await_progress(run, &mark, BACK_WITHIN)?;
+        wait::until_true("other leaders", PROGRESS_WITHIN, || Ok(leads()? == 0))?;
+        load.await_back(run, gone, PROGRESS_WITHIN)?;
         cluster.broker().start_node(node)?;
         cluster.wait_whole()?;
         let after = cluster.broker().pid(node)?;
@@ -169,16 +155,16 @@ fn only_node_killed(run: &mut Run) -> Result<()> {
     let mut load = Load::of(run, Arc::clone(&cluster))?;
     load.begin_with(1)?;
     for _ in 0..2 {
-        let mark = load.mark()?;
         let pid = cluster.broker().pid(0)?;
         cluster.broker().kill(0)?;
         cluster.broker().start_node(0)?;
+        let back = Instant::now();
         let after = cluster.broker().pid(0)?;
         run.fault(
             "SIGKILL of the only node",
             format!("process {pid} became {after}"),
         );
-        load.await_progress(run, &mark.from_now(), BACK_WITHIN)?;
+        load.await_back(run, back, PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }
@@ -204,7 +190,7 @@ fn too_few_in_sync(run: &mut Run) -> Result<()> {
             .max()
             .filter(|most| *most < 3))
     };
-    let most = wait::until("fewer replicas in sync", BACK_WITHIN, in_sync)?;
+    let most = wait::until("fewer replicas in sync", PROGRESS_WITHIN, in_sync)?;
     let before = load.mark()?;
     // Nothing is waited for: this is how long nothing may get through.
     std::thread::sleep(Duration::from_secs(40));
@@ -217,8 +203,9 @@ fn too_few_in_sync(run: &mut Run) -> Result<()> {
         "two replicas where three are demanded, for 40 s",
         format!("at most {most} replicas of {out} were in sync"),
     );
+    let mended = after.from_now();
     cluster.broker().start_node(node)?;
     cluster.wait_whole()?;
-    load.await_progress(run, &after.from_now(), BACK_WITHIN)?;
+    load.await_progress(run, &mended, PROGRESS_WITHIN)?;
     load.settle(run)
 }

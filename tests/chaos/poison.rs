@@ -6,12 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strait_tests::chaos::load::PROGRESS_WITHIN;
+use strait_tests::chaos::strike::kill_often;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::produce::Message;
 use strait_tests::stream::{Due, Stream};
 use strait_tests::verifier::Row;
-
-use crate::clients::kill_often;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {

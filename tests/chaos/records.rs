@@ -10,13 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::json;
 use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
+use strait_tests::chaos::strike::kill_often;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::orders::order;
 use strait_tests::produce::{Input, Message};
 use strait_tests::stream::{Due, Stream};
 use strait_tests::verifier::{Isolation, Row};
-
-use crate::clients::kill_often;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -150,7 +149,7 @@ const FANNING: Stream = Stream {
 
 fn larger_than_the_queue(run: &mut Run) -> Result<()> {
     let mut load = run.load_of(FANNING)?;
-    load.fixture.set("lanes", json!(1))?;
+    load.set_lanes(1)?;
     load.fixture
         .set("kafka.producer", json!({ "queue.buffering.max.messages": QUEUE }))?;
     load.fixture.set("commit.interval", json!("1s"))?;

@@ -153,6 +153,7 @@ fn own_disk_full(run: &mut Run) -> Result<()> {
 
 fn local_files(run: &mut Run) -> Result<()> {
     let mut load = run.load()?;
+    load.leave_names();
     let (data, cache) = (load.fixture.path("own-data"), load.fixture.path("own-cache"));
     let own = |load: &Load| -> Result<_> {
         let mut command = load.command()?;

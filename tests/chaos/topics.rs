@@ -8,11 +8,10 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use strait_tests::chaos::load::{PARTITIONS, PROGRESS_WITHIN};
 use strait_tests::chaos::progress::Mark;
+use strait_tests::chaos::strike::kill_in_transaction;
 use strait_tests::chaos::{Load, Run, Scenario, Selection, Violation};
 use strait_tests::verifier::Row;
 use strait_tests::wait;
-
-use crate::clients::kill_in_transaction;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {

@@ -8,7 +8,7 @@
 //! - the account balances.
 //!
 //! A scenario with a sabotage runs a `strait` that was broken on purpose, and passes only
-//! if the account does **not** balance: it proves that the suite can see.
+//! if the account shows the harm that such a mistake does: it proves that the suite can see.
 //!
 //! What is random in a scenario follows from its seed.
 
@@ -18,13 +18,14 @@ pub mod role;
 pub mod run;
 pub mod session;
 pub mod slope;
+pub mod strike;
 pub mod table;
 pub mod vitals;
 
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 
 pub use load::Load;
 pub use run::Run;
@@ -38,9 +39,35 @@ pub struct Scenario {
     /// What must come of it.
     pub expects: &'static str,
     pub selection: Selection,
-    /// The mistake that was built into `strait`, for [`fault`](crate::binary::Build::Faulty).
-    pub sabotage: Option<&'static str>,
+    pub sabotage: Option<Sabotage>,
     pub run: fn(&mut Run) -> Result<()>,
+}
+
+/// A mistake that was built into `strait`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sabotage {
+    /// As [`Build::Faulty`](crate::binary::Build::Faulty) knows it.
+    pub name: &'static str,
+    pub shows: Harm,
+}
+
+impl Sabotage {
+    pub const fn losing(name: &'static str) -> Self {
+        let shows = Harm::Lost;
+        Self { name, shows }
+    }
+
+    pub const fn doubling(name: &'static str) -> Self {
+        let shows = Harm::Doubled;
+        Self { name, shows }
+    }
+}
+
+/// What must be wrong with the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    Lost,
+    Doubled,
 }
 
 /// When a scenario runs.
@@ -104,14 +131,8 @@ pub struct Fault {
 /// The figures of a scenario.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Transactions that nodes ended so, counted on the wire.
-    pub commits: u64,
-    pub aborts: u64,
-    /// Producers that a coordinator gave an epoch, counted on the wire: one for each lane of
-    /// each process, the others are reloads.
-    pub inits: u64,
-    /// How many lanes were started.
-    pub lanes: u64,
+    /// `None`: there were no proxies to count it.
+    pub wire: Option<OnWire>,
     /// Records of the input.
     pub records: usize,
     pub lost: usize,
@@ -119,17 +140,42 @@ pub struct Tally {
     /// Outputs that no input explains.
     pub foreign: usize,
     pub disordered: usize,
+    /// Outputs with another value than the transform makes.
+    pub spoilt: usize,
     /// The longest time from a fault, or from its end if it was to last, until every input
     /// partition had moved on.
     pub progress: Option<Duration>,
 }
 
+/// What the proxies have counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnWire {
+    /// Transactions that nodes ended so.
+    pub commits: u64,
+    pub aborts: u64,
+    /// Producers that a coordinator gave an epoch, beyond one for each lane of each process.
+    pub reloads: u64,
+}
+
+impl Tally {
+    fn harm(&self, harm: Harm) -> usize {
+        match harm {
+            Harm::Lost => self.lost,
+            Harm::Doubled => self.doubled,
+        }
+    }
+}
+
 impl Scenario {
     /// The verdict on how its function ended.
-    pub fn judge(&self, ended: Result<(), Error>, faults: &[Fault]) -> Verdict {
+    pub fn judge(&self, ended: Result<(), Error>, faults: &[Fault], tally: &Tally) -> Verdict {
         let ended = match (ended, self.sabotage) {
-            (Err(error), Some(_)) if error.downcast_ref::<Violation>().is_some() => Ok(()),
-            (Ok(()), Some(sabotage)) => Err(anyhow::anyhow!("nobody noticed the sabotage {sabotage}")),
+            (Err(error), Some(Sabotage { name, shows })) if error.downcast_ref::<Violation>().is_some() => {
+                let harm = tally.harm(shows);
+                let other = || error.context(format!("{name} shows itself otherwise than as {shows:?}"));
+                if harm > 0 { Ok(()) } else { Err(other()) }
+            }
+            (Ok(()), Some(Sabotage { name, .. })) => Err(anyhow!("nobody noticed the sabotage {name}")),
             (ended, _) => ended,
         };
         match ended {
@@ -145,11 +191,9 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::anyhow;
-
     use super::*;
 
-    fn scenario(sabotage: Option<&'static str>) -> Scenario {
+    fn scenario(sabotage: Option<Sabotage>) -> Scenario {
         Scenario {
             number: 1,
             name: "n",
@@ -167,28 +211,52 @@ mod tests {
         }
     }
 
+    fn verdict(scenario: &Scenario, ended: Result<(), Error>, faults: &[Fault]) -> Verdict {
+        scenario.judge(ended, faults, &Tally::default())
+    }
+
     #[test]
     fn without_evidence_of_a_fault_nothing_has_passed() {
         let plain = scenario(None);
-        assert!(matches!(plain.judge(Ok(()), &[]), Verdict::NotRun(_)));
-        assert_eq!(plain.judge(Ok(()), &[fault()]), Verdict::Passed);
-        let not_run = plain.judge(Err(NotRun("no mount".into()).into()), &[fault()]);
+        assert!(matches!(verdict(&plain, Ok(()), &[]), Verdict::NotRun(_)));
+        assert_eq!(verdict(&plain, Ok(()), &[fault()]), Verdict::Passed);
+        let not_run = verdict(&plain, Err(NotRun("no mount".into()).into()), &[fault()]);
         assert_eq!(not_run, Verdict::NotRun("no mount".into()));
+        let violation = Err(Violation("1 lost".into()).into());
         assert!(matches!(
-            plain.judge(Err(Violation("1 lost".into()).into()), &[fault()]),
+            verdict(&plain, violation, &[fault()]),
             Verdict::Failed(_)
         ));
     }
 
     #[test]
-    fn a_sabotage_passes_only_if_the_account_shows_it() {
-        let broken = scenario(Some("s"));
-        let seen = || Err(Error::from(Violation("1 lost".into())).context("settling"));
-        assert_eq!(broken.judge(seen(), &[fault()]), Verdict::Passed);
-        assert!(matches!(broken.judge(seen(), &[]), Verdict::NotRun(_)));
-        assert!(matches!(broken.judge(Ok(()), &[fault()]), Verdict::Failed(_)));
+    fn a_sabotage_passes_only_if_the_account_shows_its_harm() {
+        let broken = scenario(Some(Sabotage::losing("s")));
+        let of = |lost, doubled| Tally {
+            lost,
+            doubled,
+            ..Tally::default()
+        };
+        let seen = || Err(Error::from(Violation("1 wrong".into())).context("settling"));
+        assert_eq!(broken.judge(seen(), &[fault()], &of(1, 0)), Verdict::Passed);
+        assert_eq!(broken.judge(seen(), &[fault()], &of(1, 5)), Verdict::Passed);
+        assert!(matches!(broken.judge(seen(), &[], &of(1, 0)), Verdict::NotRun(_)));
+        for tally in [of(0, 0), of(0, 1)] {
+            let other = broken.judge(seen(), &[fault()], &tally);
+            assert!(matches!(other, Verdict::Failed(_)), "{tally:?}");
+        }
+        let doubling = scenario(Some(Sabotage::doubling("s")));
+        assert_eq!(doubling.judge(seen(), &[fault()], &of(0, 1)), Verdict::Passed);
         assert!(matches!(
-            broken.judge(Err(anyhow!("timeout")), &[fault()]),
+            doubling.judge(seen(), &[fault()], &of(1, 0)),
+            Verdict::Failed(_)
+        ));
+        assert!(matches!(
+            broken.judge(Ok(()), &[fault()], &of(1, 0)),
+            Verdict::Failed(_)
+        ));
+        assert!(matches!(
+            broken.judge(Err(anyhow!("timeout")), &[fault()], &of(1, 0)),
             Verdict::Failed(_)
         ));
     }

@@ -244,7 +244,7 @@ impl Fixture {
 
     /// No transaction of the pipeline is undecided, in the coordinator or in a log.
     pub fn check_no_open_transaction(&self, topics: &[&str]) -> Result<()> {
-        for transaction in self.verifier().transactions(&format!("{}.", self.name))? {
+        for transaction in self.verifier().transactions(&self.ids())? {
             let decided = ["CompleteCommit", "CompleteAbort", "Empty", "Dead"];
             ensure!(
                 decided.contains(&transaction.state.as_str()),
@@ -265,18 +265,28 @@ impl Fixture {
         Ok(())
     }
 
-    /// The id of a transaction of the pipeline that is open now.
-    pub fn open_transaction(&self) -> Result<Option<String>> {
-        let known = self.verifier().transactions(&format!("{}.", self.name))?;
+    /// The id of a transaction of such ids that is open now.
+    pub fn open_transaction_of(&self, id_prefix: &str) -> Result<Option<String>> {
+        let known = self.verifier().transactions(id_prefix)?;
         let open = known.into_iter().find(|known| known.state == "Ongoing");
         Ok(open.map(|known| known.id))
     }
 
     /// Waits until one is.
-    pub fn wait_open_transaction(&self) -> Result<String> {
+    pub fn wait_open_transaction_of(&self, id_prefix: &str) -> Result<String> {
         wait::until("an open transaction", Duration::from_secs(20), || {
-            self.open_transaction()
+            self.open_transaction_of(id_prefix)
         })
+    }
+
+    /// Waits until any transaction of the pipeline is open.
+    pub fn wait_open_transaction(&self) -> Result<String> {
+        self.wait_open_transaction_of(&self.ids())
+    }
+
+    /// What all transactional ids of the pipeline begin with.
+    pub fn ids(&self) -> String {
+        format!("{}.", self.name)
     }
 
     /// Each record of `in` stands in `out` exactly once, in order, found by its key.

@@ -17,6 +17,16 @@ pub struct Expected {
     pub token: Vec<u8>,
     pub input_partition: i32,
     pub input_offset: i64,
+    /// Its place among those that come of the same record.
+    pub part: u32,
+    pub value: Content,
+}
+
+/// What must stand in an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Any,
+    Is(Option<Vec<u8>>),
 }
 
 impl Expected {
@@ -25,29 +35,47 @@ impl Expected {
     pub fn by_source(input: &Row, topic_id: &str, part: u32, parts: u32, pipeline: &str) -> Self {
         let (partition, offset) = (input.partition, input.offset);
         let source = format!("{topic_id}/{partition}/{offset}/{part}/{parts}/{pipeline}");
-        Self::with_token(input, &source)
+        Self {
+            part,
+            ..Self::with_token(input, token(&source, input))
+        }
     }
 
     /// From the headers of the dead letter that the input record becomes.
     pub fn by_letter(input: &Row, topic_id: &str) -> Self {
-        Self::with_token(input, &format!("{topic_id}/{}/{}", input.partition, input.offset))
+        let source = format!("{topic_id}/{}/{}", input.partition, input.offset);
+        Self::with_token(input, token(&source, input))
     }
 
-    fn with_token(input: &Row, source: &str) -> Self {
+    fn with_token(input: &Row, token: Vec<u8>) -> Self {
         Self {
-            token: token(source, input),
+            token,
             input_partition: input.partition,
             input_offset: input.offset,
+            part: 1,
+            value: Content::Any,
         }
+    }
+
+    /// With exactly this value.
+    #[must_use]
+    pub fn with_value(self, value: Option<Vec<u8>>) -> Self {
+        let value = Content::Is(value);
+        Self { value, ..self }
     }
 
     /// From an input record whose key is unique and passes through.
     pub fn by_key(input: &Row) -> Self {
-        Self {
-            token: input.key.clone().unwrap_or_default(),
-            input_partition: input.partition,
-            input_offset: input.offset,
-        }
+        Self::with_token(input, input.key.clone().unwrap_or_default())
+    }
+
+    fn is_spoilt(&self, row: &Row) -> bool {
+        matches!(&self.value, Content::Is(value) if *value != row.value)
+    }
+
+    /// Where it belongs among the outputs of its input partition.
+    fn place(&self) -> (i64, u32) {
+        (self.input_offset, self.part)
     }
 }
 
@@ -61,8 +89,11 @@ pub struct Account {
     pub doubled: Vec<Row>,
     /// No input explains them.
     pub unexplained: Vec<Row>,
-    /// Stand behind a record that comes later in the same input partition.
+    /// Stand behind an output of a record that comes later in the same input partition, or of a
+    /// later part of the same record.
     pub disordered: Vec<Row>,
+    /// Hold another value than they must.
+    pub spoilt: Vec<Row>,
 }
 
 impl Account {
@@ -78,7 +109,7 @@ impl Account {
             .map(|output| (output.token.as_slice(), output))
             .collect();
         let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-        let mut last: HashMap<(i32, i32), i64> = HashMap::new();
+        let mut last: HashMap<(i32, i32), (i64, u32)> = HashMap::new();
         for row in rows {
             let token = token(row);
             let Some(output) = known.get(token.as_slice()) else {
@@ -91,11 +122,17 @@ impl Account {
                 account.doubled.push(row.clone());
                 continue;
             }
-            let before = last.entry((output.input_partition, row.partition)).or_insert(-1);
-            if output.input_offset < *before {
+            if output.is_spoilt(row) {
+                account.spoilt.push(row.clone());
+            }
+            let place = output.place();
+            let before = last
+                .entry((output.input_partition, row.partition))
+                .or_insert(place);
+            if place < *before {
                 account.disordered.push(row.clone());
             }
-            *before = output.input_offset.max(*before);
+            *before = place.max(*before);
         }
         let absent = |output: &&Expected| !seen.contains_key(&output.token);
         account.missing = expected.iter().filter(absent).cloned().collect();
@@ -134,6 +171,7 @@ impl Account {
             && self.doubled.is_empty()
             && self.unexplained.is_empty()
             && self.disordered.is_empty()
+            && self.spoilt.is_empty()
     }
 
     /// An error that says what is wrong, if anything is.
@@ -176,7 +214,8 @@ impl fmt::Display for Account {
             "; {} out of order ({})",
             self.disordered.len(),
             first(&self.disordered)
-        )
+        )?;
+        write!(f, "; {} spoilt ({})", self.spoilt.len(), first(&self.spoilt))
     }
 }
 
@@ -243,5 +282,44 @@ mod tests {
         let account = Account::by_key(&expected(), &[row(0, 0, "b"), row(0, 1, "a"), row(0, 2, "c")]);
         assert_eq!(account.disordered, [row(0, 1, "a")]);
         assert!(account.settle("out").is_err());
+    }
+
+    /// Part `part` of two of the first record of partition 0, as it stands in an output.
+    fn half(part: u32, offset: i64) -> Row {
+        let source = format!("v1/cluster/t/0/0/{part}/2/p").into_bytes();
+        Row {
+            headers: vec![("strait-source".into(), Some(source))],
+            ..row(0, offset, "a")
+        }
+    }
+
+    #[test]
+    fn sees_a_swap_of_two_parts_of_one_record() {
+        let input = row(0, 0, "a");
+        let expected = [1, 2].map(|part| Expected::by_source(&input, "t", part, 2, "p"));
+        let account = Account::by_source(&expected, &[half(1, 0), half(2, 1)]);
+        assert!(account.settle("out").is_ok(), "{account}");
+        let account = Account::by_source(&expected, &[half(2, 0), half(1, 1)]);
+        assert_eq!(account.disordered, [half(1, 1)]);
+        assert!(account.settle("out").is_err());
+    }
+
+    #[test]
+    fn sees_a_value_that_is_another() {
+        let expected = [Expected::by_key(&row(0, 0, "a")).with_value(Some(b"v".to_vec()))];
+        let with = |value: Option<&str>| Row {
+            value: value.map(Into::into),
+            ..row(0, 0, "a")
+        };
+        let account = Account::by_key(&expected, &[with(Some("v"))]);
+        assert!(account.settle("out").is_ok(), "{account}");
+        for other in [Some("w"), Some(""), None] {
+            let account = Account::by_key(&expected, &[with(other)]);
+            assert_eq!(account.spoilt, [with(other)]);
+            assert!(account.settle("out").is_err());
+        }
+        let empty = [Expected::by_key(&row(0, 0, "a")).with_value(None)];
+        assert!(Account::by_key(&empty, &[with(None)]).balances());
+        assert!(!Account::by_key(&empty, &[with(Some(""))]).balances());
     }
 }

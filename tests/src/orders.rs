@@ -46,6 +46,36 @@ pub fn order(partition: i32, number: u64) -> Message {
     Message::new(key, value).with_header("number", Some(number.to_string().as_bytes()))
 }
 
+/// The value of the cleaned order: no order here names a currency.
+pub fn cleaned(row: &Row) -> Option<Vec<u8>> {
+    let order = parsed(row)?;
+    let (id, amount) = (order.get("id")?, order.get("amount")?);
+    let customer = order
+        .get("customer")
+        .map(|customer| format!(",\"customer\":{customer}"));
+    let customer = customer.unwrap_or_default();
+    Some(format!(r#"{{"id":{id},"amount":{amount},"currency":"EUR"{customer}}}"#).into_bytes())
+}
+
+/// The value of the note on it; `topic` is that of the input.
+pub fn audited(row: &Row, topic: &str) -> Option<Vec<u8>> {
+    let order = parsed(row)?;
+    let (id, amount) = (order.get("id")?, order.get("amount")?);
+    let Row {
+        partition, offset, ..
+    } = row;
+    Some(
+        format!(
+            r#"{{"id":{id},"amount":{amount},"topic":"{topic}","partition":{partition},"offset":{offset}}}"#
+        )
+        .into_bytes(),
+    )
+}
+
+fn parsed(row: &Row) -> Option<Value> {
+    serde_json::from_slice(row.value.as_deref()?).ok()
+}
+
 /// What must become of one record of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -58,11 +88,39 @@ pub enum Fate {
 
 impl Fate {
     pub fn of(row: &Row) -> Self {
-        let parsed: Option<Value> = serde_json::from_slice(row.value.as_deref().unwrap_or_default()).ok();
-        match parsed.and_then(|order| order.get("amount").and_then(Value::as_i64)) {
+        match parsed(row).and_then(|order| order.get("amount").and_then(Value::as_i64)) {
             None => Self::Malformed,
             Some(amount) if amount < MINIMUM => Self::Filtered,
             Some(_) => Self::Accepted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_of_the_example() {
+        let row = |value: &str| Row {
+            partition: 3,
+            offset: 9,
+            timestamp_ms: 0,
+            key: None,
+            value: Some(value.into()),
+            headers: Vec::new(),
+        };
+        let text = |value: Option<Vec<u8>>| value.map(|value| String::from_utf8(value).unwrap());
+        let order = row(r#"{"amount": 21, "customer": "c-1", "id": "0-1"}"#);
+        let clean = r#"{"id":"0-1","amount":21,"currency":"EUR","customer":"c-1"}"#;
+        assert_eq!(text(cleaned(&order)).unwrap(), clean);
+        let note = r#"{"id":"0-1","amount":21,"topic":"t","partition":3,"offset":9}"#;
+        assert_eq!(text(audited(&order, "t")).unwrap(), note);
+        let nobodys = r#"{"id":"a","amount":20,"currency":"EUR"}"#;
+        assert_eq!(
+            text(cleaned(&row(r#"{"id": "a", "amount": 20}"#))).unwrap(),
+            nobodys
+        );
+        assert_eq!(cleaned(&row("{")), None);
     }
 }

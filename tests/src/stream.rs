@@ -1,5 +1,6 @@
 //! What flows through a pipeline under test, and what must become of each record.
 
+use crate::orders;
 use crate::produce::Message;
 use crate::verifier::Row;
 
@@ -36,5 +37,53 @@ impl Due {
             part: 1,
             parts: 1,
         }
+    }
+}
+
+/// The value of what a guest makes of a record; `input` is the record's topic.
+pub fn value(guest: &str, input: &str, row: &Row, due: Due) -> Option<Vec<u8>> {
+    match (guest, due) {
+        // A letter holds what its record held.
+        (_, Due::Letter) => row.value.clone(),
+        ("orders", Due::Output { topic: "audit", .. }) => orders::audited(row, input),
+        ("orders", _) => orders::cleaned(row),
+        ("hostile", _) => told(row),
+        _ => row.value.clone(),
+    }
+}
+
+/// What the hostile guest makes of a value that tells it what to do.
+fn told(row: &Row) -> Option<Vec<u8>> {
+    let text = row.value_text();
+    let bytes = text.strip_prefix("big:").and_then(|bytes| bytes.parse().ok());
+    bytes.map_or_else(|| row.value.clone(), |bytes| Some(vec![b'x'; bytes]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_guest_makes_its_own_value() {
+        let row = |value: &str| Row {
+            partition: 0,
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            value: Some(value.into()),
+            headers: Vec::new(),
+        };
+        let of = |guest, text, due| {
+            let value = value(guest, "in", &row(text), due);
+            String::from_utf8(value.unwrap()).unwrap()
+        };
+        let order = r#"{"id": "a", "amount": 20}"#;
+        assert!(of("orders", order, Due::only("out")).ends_with(r#""currency":"EUR"}"#));
+        assert!(of("orders", order, Due::only("audit")).contains(r#""topic":"in""#));
+        assert_eq!(of("orders", "{", Due::Letter), "{");
+        assert_eq!(of("identity", order, Due::only("out")), order);
+        assert_eq!(of("hostile", "many:3", Due::only("out")), "many:3");
+        assert_eq!(of("hostile", "big:3", Due::only("out")), "xxx");
+        assert_eq!(of("hostile", "big:3", Due::Letter), "big:3");
     }
 }

@@ -162,6 +162,7 @@ public final class Verifier {
             case "grant" -> grant(arguments.get(0), arguments.get(1));
             case "hijack" -> hijack(arguments.get(0));
             case "follow" -> follow(arguments.get(0));
+            case "followed-so-far" -> List.of(List.of(followers.get(arguments.get(0)).soFar()));
             case "followed" -> followed(arguments.get(0));
             case "unfollow" -> unfollow(arguments.get(0));
             default -> throw new IllegalArgumentException("no such command: " + command);
@@ -544,6 +545,12 @@ public final class Verifier {
                         found.stream().filter(p -> !consumer.assignment().contains(p)).toList();
                 consumer.assign(found);
                 consumer.seekToBeginning(fresh);
+            }
+        }
+
+        int soFar() {
+            synchronized (rows) {
+                return rows.size();
             }
         }
 

@@ -1,32 +1,29 @@
 //! The load of a scenario: a pipeline, input that keeps coming, and the processes that
 //! work it off.
 
-use std::collections::BTreeMap;
+mod ending;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::Run;
 use super::progress::Mark;
-use super::{Run, Violation};
 use crate::binary::{self, Build};
 use crate::cluster::Cluster;
 use crate::fixture::Fixture;
-use crate::oracle::{self, Book};
+use crate::oracle::Book;
 use crate::orders::{MINIMUM, ORDERS};
 use crate::produce::Steady;
-use crate::proxy::Api;
 use crate::strait::Strait;
 use crate::stream::Stream;
 use crate::wait;
 
 pub const PARTITIONS: i32 = 6;
 const LANES: u64 = 2;
-
-/// How long all that came in may take to be worked off once no more comes.
-const WORKED_OFF_WITHIN: Duration = Duration::from_mins(2);
 
 /// How long it may take until all partitions move on after any fault, on a busy machine.
 pub const PROGRESS_WITHIN: Duration = Duration::from_mins(1);
@@ -49,6 +46,8 @@ pub struct Load {
     input: Option<Steady>,
     sent: u64,
     lanes_started: u64,
+    /// Each process is given an instance name.
+    names_processes: bool,
     /// Frames that no proxy could read before this load began.
     undecoded_before: u64,
     /// Topics that a concurrent reader follows.
@@ -96,6 +95,7 @@ impl Load {
             sent: 0,
             processes: Vec::new(),
             lanes_started: 0,
+            names_processes: true,
             followed: Vec::new(),
         })
     }
@@ -206,9 +206,10 @@ impl Load {
     }
 
     pub fn start_command(&mut self, command: Command) -> Result<usize> {
-        let strait = self.spawn(command)?;
+        let number = self.processes.len();
+        let strait = self.spawn(command, number)?;
         self.processes.push(strait);
-        Ok(self.processes.len() - 1)
+        Ok(number)
     }
 
     /// Starts a process in the place of one that has ended.
@@ -218,14 +219,29 @@ impl Load {
     }
 
     pub fn restart_as(&mut self, process: usize, command: Command) -> Result<()> {
-        let strait = self.spawn(command)?;
+        let strait = self.spawn(command, process)?;
         *self.process(process)? = strait;
         Ok(())
     }
 
-    fn spawn(&mut self, command: Command) -> Result<Strait> {
+    /// Whoever starts in the place of another takes over its transactional ids.
+    fn spawn(&mut self, mut command: Command, number: usize) -> Result<Strait> {
         self.lanes_started += self.lanes;
+        let has_name = command.get_args().any(|argument| argument == "--instance");
+        if self.names_processes && !has_name {
+            command.arg("--instance").arg(instance(number));
+        }
         self.fixture.start_command(command)
+    }
+
+    /// Processes started from now on find a name by themselves, in their data folder.
+    pub fn leave_names(&mut self) {
+        self.names_processes = false;
+    }
+
+    /// What the transactional ids of one process begin with.
+    pub fn ids_of(&self, process: usize) -> String {
+        format!("{}{}.", self.fixture.ids(), instance(process))
     }
 
     pub fn process(&mut self, process: usize) -> Result<&mut Strait> {
@@ -255,7 +271,7 @@ impl Load {
         for process in &mut self.processes {
             process.wait_ready()?;
         }
-        self.wait_moving(Duration::from_mins(1))
+        self.wait_moving(PROGRESS_WITHIN)
     }
 
     /// Waits until every partition has been committed, and then once more.
@@ -274,119 +290,28 @@ impl Load {
         Mark::set(&self.fixture)
     }
 
+    /// Where they stand after a fault that struck at `at`, or ended then.
+    pub fn mark_since(&self, at: Instant) -> Result<Mark> {
+        Mark::since(&self.fixture, at)
+    }
+
+    /// Waits until every partition has moved on after a fault that struck at `at`, or ended then;
+    /// the limit counts from then on.
+    pub fn await_back(&self, run: &mut Run, at: Instant, limit: Duration) -> Result<()> {
+        let mark = self.mark_since(at)?;
+        self.await_progress(run, &mark, limit.saturating_sub(at.elapsed()))
+    }
+
     /// Waits until every partition has moved beyond the mark, and notes how long it took.
     pub fn await_progress(&self, run: &mut Run, since: &Mark, limit: Duration) -> Result<()> {
         let took = since.passed(&self.fixture, limit)?;
         run.progressed(took);
         Ok(())
     }
+}
 
-    /// The end of every scenario: no more input, all of it worked off, every process drained,
-    /// everything judged. What is lost or doubled outweighs whatever else went wrong.
-    pub fn settle(mut self, run: &mut Run) -> Result<()> {
-        self.close(run)
-    }
-
-    /// The same, and more that must hold then.
-    pub fn settle_and(mut self, run: &mut Run, check: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        self.close(run)?;
-        check(&self)
-    }
-
-    fn close(&mut self, run: &mut Run) -> Result<()> {
-        let trouble = self.finish();
-        let judged = self.judge(run);
-        match (trouble, judged) {
-            (Err(trouble), Err(error)) if error.downcast_ref::<Violation>().is_some() => {
-                Err(error.context(format!("and before that: {trouble:#}")))
-            }
-            (Ok(()), judged) => judged,
-            (trouble, _) => trouble,
-        }
-    }
-
-    /// What is left undecided would look like a loss to the judge: so whatever goes wrong
-    /// before, its end is waited for.
-    pub fn finish(&mut self) -> Result<()> {
-        let worked_off = self.stop_input().and_then(|()| self.wait_worked_off());
-        let drained = self.drain();
-        let stable = oracle::wait_stable(&self.fixture, &self.book.topics);
-        worked_off.and(drained).and(stable)?;
-        self.fixture.committed_to_end(&self.fixture.topic("in"))
-    }
-
-    fn drain(&mut self) -> Result<()> {
-        let mut drained = Ok(());
-        for process in &mut self.processes {
-            if process.is_running()? {
-                let code = process.terminate(DRAIN_LIMIT)?;
-                drained = drained.and_then(|()| {
-                    ensure!(code == 0, "SIGTERM ended a process with {code}");
-                    Ok(())
-                });
-            }
-        }
-        drained
-    }
-
-    /// Waits until the group has committed the end of every partition.
-    pub fn wait_worked_off(&mut self) -> Result<()> {
-        let topic = self.fixture.topic("in");
-        wait::until(
-            "the committed offsets at the end of the input",
-            WORKED_OFF_WITHIN,
-            || {
-                let mut running = false;
-                for process in &mut self.processes {
-                    running |= process.is_running()?;
-                }
-                if !running {
-                    return Ok(Some(false));
-                }
-                self.fixture.committed_to_end(&topic)?;
-                Ok(Some(true))
-            },
-        )?
-        .then_some(())
-        .context("every process has ended before the input was worked off")
-    }
-
-    /// Compares what stands in the topics. Nothing may run any more.
-    pub fn judge(&mut self, run: &mut Run) -> Result<()> {
-        let mut concurrent = BTreeMap::new();
-        for topic in self.followed.drain(..) {
-            let rows = self.fixture.verifier().followed(&self.fixture.topic(topic))?;
-            concurrent.insert(topic, rows);
-        }
-        let findings = oracle::judge(&self.fixture, &self.book, &concurrent)?;
-        let prefix = format!("{}.", self.fixture.name());
-        let passed = self.fixture.cluster().wire().counts_of(&prefix);
-        // Whose they are is not known, for they could not be read.
-        let undecoded = self.fixture.cluster().wire().counts().undecoded - self.undecoded_before;
-        ensure!(
-            undecoded == 0,
-            "{undecoded} frames of transactions could not be read"
-        );
-        let tally = &mut run.tally;
-        tally.commits += passed.committed;
-        tally.aborts += passed.aborted;
-        tally.lanes += self.lanes_started;
-        tally.inits += passed.code(Api::INIT_PRODUCER_ID, 0);
-        tally.records += findings.input;
-        for (_, account) in &findings.accounts {
-            tally.lost += account.missing.len();
-            tally.doubled += account.doubled.len();
-            tally.foreign += account.unexplained.len();
-            tally.disordered += account.disordered.len();
-        }
-        if let Some(complaint) = findings.complaint() {
-            return Err(Violation(complaint).into());
-        }
-        if u64::try_from(findings.input)? != self.sent {
-            bail!("{} of {} records stand in the input", findings.input, self.sent);
-        }
-        Ok(())
-    }
+fn instance(process: usize) -> String {
+    format!("p{process}")
 }
 
 impl Drop for Load {

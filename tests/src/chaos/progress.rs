@@ -8,7 +8,14 @@ use anyhow::{Result, ensure};
 use crate::fixture::Fixture;
 use crate::wait;
 
-/// Committed offsets of `in` by partition, and when they were asked for.
+/// How long nobody may know the group's offsets after a fault: a coordinator that is gone has
+/// to be missed first.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
+
+/// Committed offsets of `in` by partition, and from when on their progress counts.
+///
+/// A mark belongs behind the fault: what was committed before it, or while it struck, is no
+/// progress.
 #[derive(Debug, Clone)]
 pub struct Mark {
     pub at: Instant,
@@ -24,7 +31,18 @@ impl Mark {
         })
     }
 
-    /// The same place, as of now: for a fault that has just ended.
+    /// Where the offsets stand as soon as somebody tells after a fault; time counts from `at`, when
+    /// it struck, or ended if it was to last.
+    pub fn since(fixture: &Fixture, at: Instant) -> Result<Self> {
+        let committed = wait::until("committed offsets after a fault", ANSWERED_WITHIN, || {
+            Ok(Some(committed(fixture)?).filter(|committed| !committed.is_empty()))
+        })?;
+        Ok(Self { at, committed })
+    }
+
+    /// The same place, as of now. Right only for a fault that has just ended and during which
+    /// nothing could be committed, because everything was frozen, dead or cut off; after any
+    /// other, offsets may have moved since: [`Mark::since`].
     #[must_use]
     pub fn from_now(&self) -> Self {
         Self {
@@ -36,6 +54,10 @@ impl Mark {
     /// Waits until every partition is committed beyond the mark; gives how long that took
     /// from the mark on.
     pub fn passed(&self, fixture: &Fixture, limit: Duration) -> Result<Duration> {
+        ensure!(
+            !self.committed.is_empty(),
+            "a mark without an offset would be passed by nothing"
+        );
         wait::until_true("progress of every input partition", limit, || {
             let now = committed(fixture)?;
             let stuck: Vec<i32> = self

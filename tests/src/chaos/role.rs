@@ -46,7 +46,7 @@ impl Role {
             Self::GroupCoordinator => judge.group_coordinator(fixture.name()),
             Self::Controller => judge.controller(),
             Self::TransactionCoordinator => {
-                let known = judge.transactions(&format!("{}.", fixture.name()))?;
+                let known = judge.transactions(&fixture.ids())?;
                 let id = &known.first().context("a transactional id")?.id;
                 judge.transaction_coordinator(id)
             }

@@ -45,8 +45,8 @@ impl Run {
 
     /// Which `strait` runs, and what is broken in it.
     pub fn build(&self) -> (Build, Option<&'static str>) {
-        let build = self.scenario.sabotage.map_or(Build::Plain, |_| Build::Faulty);
-        (build, self.scenario.sabotage)
+        let sabotage = self.scenario.sabotage.map(|sabotage| sabotage.name);
+        (sabotage.map_or(Build::Plain, |_| Build::Faulty), sabotage)
     }
 
     /// A pipeline of the scenario's name on the shared cluster.

@@ -30,7 +30,7 @@ impl Session {
                 Outcome {
                     scenario,
                     seed,
-                    verdict: scenario.judge(ended, run.faults()),
+                    verdict: scenario.judge(ended, run.faults(), &run.tally),
                     faults: run.faults().to_vec(),
                     tally: run.tally,
                     took: started.elapsed(),

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Outcome, Verdict};
+use super::{OnWire, Outcome, Verdict};
 
 const HEAD: &str = "\
-| # | scenario | seed | verdict | faults | commits | aborts | reloads | records | lost | doubled | foreign | out of order | progress s | took s |
-| --: | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |
+| # | scenario | seed | verdict | faults | commits | aborts | reloads | records | lost | doubled | foreign | out of order | spoilt | progress s | took s |
+| --: | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |
 ";
 
 /// One row for each outcome, then the faults with their evidence, then what is wrong.
@@ -31,9 +31,13 @@ fn row(text: &mut String, outcome: &Outcome) {
     };
     let verdict = match (&outcome.verdict, scenario.sabotage) {
         (Verdict::Passed, None) => "passed".to_owned(),
-        (Verdict::Passed, Some(sabotage)) => format!("seen: {sabotage}"),
+        (Verdict::Passed, Some(sabotage)) => format!("seen: {}", sabotage.name),
         (Verdict::Failed(_), _) => "**FAILED**".to_owned(),
         (Verdict::NotRun(_), _) => "**not run**".to_owned(),
+    };
+    let on_wire = |count: fn(&OnWire) -> u64| {
+        let wire = tally.wire.as_ref();
+        wire.map_or_else(|| "-".to_owned(), |wire| count(wire).to_string())
     };
     let progress = tally
         .progress
@@ -41,18 +45,19 @@ fn row(text: &mut String, outcome: &Outcome) {
     line(
         text,
         format_args!(
-            "| {number} | {} | {} | {verdict} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {progress} | {:.0} |",
+            "| {number} | {} | {} | {verdict} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {progress} | {:.0} |",
             scenario.name,
             outcome.seed,
             outcome.faults.len(),
-            tally.commits,
-            tally.aborts,
-            tally.inits.saturating_sub(tally.lanes),
+            on_wire(|wire| wire.commits),
+            on_wire(|wire| wire.aborts),
+            on_wire(|wire| wire.reloads),
             tally.records,
             tally.lost,
             tally.doubled,
             tally.foreign,
             tally.disordered,
+            tally.spoilt,
             outcome.took.as_secs_f64(),
         ),
     );
@@ -85,4 +90,49 @@ fn faults(text: &mut String, outcome: &Outcome) {
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let written = writeln!(text, "{arguments}");
     debug_assert!(written.is_ok(), "writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::chaos::{Scenario, Selection, Tally};
+
+    fn cells(wire: Option<OnWire>) -> Vec<String> {
+        let outcome = Outcome {
+            scenario: Scenario {
+                number: 1,
+                name: "n",
+                expects: "e",
+                selection: Selection::Short,
+                sabotage: None,
+                run: |_| Ok(()),
+            },
+            seed: 7,
+            verdict: Verdict::Passed,
+            tally: Tally {
+                wire,
+                ..Tally::default()
+            },
+            faults: Vec::new(),
+            took: Duration::from_secs(1),
+        };
+        let text = render(&[outcome]);
+        let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let rows: Vec<Vec<String>> = text.lines().take(3).map(cells).collect();
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{rows:?}");
+        rows[2][6..9].to_vec()
+    }
+
+    #[test]
+    fn what_nobody_counted_is_not_nothing() {
+        assert_eq!(cells(None), ["-", "-", "-"]);
+        let wire = OnWire {
+            commits: 3,
+            aborts: 0,
+            reloads: 1,
+        };
+        assert_eq!(cells(Some(wire)), ["3", "0", "1"]);
+    }
 }

@@ -50,12 +50,6 @@ impl Counts {
         self.of(api).codes.get(&code).copied().unwrap_or_default()
     }
 
-    /// How often replies of the API had any code but success.
-    pub fn errors(&self, api: Api) -> u64 {
-        let codes = self.of(api).codes;
-        codes.iter().filter(|(code, _)| **code != 0).map(|(_, n)| n).sum()
-    }
-
     /// What was counted after `earlier` was, which is of the same owners.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

@@ -36,7 +36,7 @@ pub enum Action {
 pub struct Trap {
     api: Api,
     owner: String,
-    committed: Option<bool>,
+    commits: bool,
     skip: usize,
     action: Action,
 }
@@ -48,7 +48,7 @@ impl Trap {
         Self {
             api,
             owner: owner.to_owned(),
-            committed: None,
+            commits: false,
             skip: 0,
             action,
         }
@@ -58,16 +58,7 @@ impl Trap {
     #[must_use]
     pub fn commits(self) -> Self {
         Self {
-            committed: Some(true),
-            ..self
-        }
-    }
-
-    /// Only `EndTxn` that aborts.
-    #[must_use]
-    pub fn aborts(self) -> Self {
-        Self {
-            committed: Some(false),
+            commits: true,
             ..self
         }
     }
@@ -83,7 +74,7 @@ impl Trap {
         let fits = request.decoded
             && request.api == self.api
             && request.owner.starts_with(&self.owner)
-            && self.committed.is_none_or(|flag| request.committed == Some(flag));
+            && (!self.commits || request.committed == Some(true));
         if !fits {
             return None;
         }
