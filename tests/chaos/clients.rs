@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use rand::Rng as _;
 use strait::fault::{self, Point};
 use strait_tests::chaos::load::{DRAIN_LIMIT, PROGRESS_WITHIN};
+use strait_tests::chaos::role::Role;
 use strait_tests::chaos::strike::{OF_A_TRANSACTION, kill_often_within, standing_still};
 use strait_tests::chaos::{Load, Run, Sabotage, Scenario, Selection};
 use strait_tests::proxy::{Api, Counts};
@@ -37,6 +38,14 @@ pub const SCENARIOS: &[Scenario] = &[
         selection: Selection::Long,
         sabotage: None,
         run: told_to_stop,
+    },
+    Scenario {
+        number: 2,
+        name: "process_told_to_stop_without_coordinators",
+        expects: "exit 0 within 10 s, though nobody can decide its transaction; the next one does",
+        selection: Selection::Long,
+        sabotage: None,
+        run: told_to_stop_without_coordinators,
     },
     Scenario {
         number: 3,
@@ -132,6 +141,37 @@ fn told_to_stop(run: &mut Run) -> Result<()> {
         load.await_progress(run, &mark, Duration::from_secs(10))?;
         load.restart(process)?;
         load.process(process)?.wait_ready()?;
+    }
+    load.settle(run)
+}
+
+/// The node that coordinates an open transaction dies, then the one that coordinates the group;
+/// each time the process is told to stop at once.
+fn told_to_stop_without_coordinators(run: &mut Run) -> Result<()> {
+    let mut load = Load::begin(run, 2)?;
+    let cluster = Arc::clone(run.cluster());
+    for role in [Role::TransactionCoordinator, Role::GroupCoordinator] {
+        let open = load.fixture.wait_open_transaction_of(&load.ids_of(0))?;
+        let node = match role {
+            Role::GroupCoordinator => role.node(&load.fixture)?,
+            _ => load.fixture.verifier().transaction_coordinator(&open)?,
+        };
+        let pid = cluster.broker().pid(node)?;
+        cluster.broker().kill(node)?;
+        let killed = Instant::now();
+        ensure!(cluster.broker().pid(node).is_err(), "node {node} still runs");
+        let code = load.process(0)?.terminate(DRAIN_LIMIT)?;
+        ensure!(code == 0, "SIGTERM ended it with {code}");
+        run.fault(
+            format!("SIGKILL of node {node}, the {role}, then SIGTERM to a process"),
+            format!("process {pid} is reaped; {open} was Ongoing before; exit code 0"),
+        );
+        load.await_back(run, killed, PROGRESS_WITHIN)?;
+        cluster.broker().start_node(node)?;
+        cluster.wait_whole()?;
+        load.restart(0)?;
+        load.process(0)?.wait_ready()?;
+        load.wait_moving(PROGRESS_WITHIN)?;
     }
     load.settle(run)
 }

@@ -15,7 +15,7 @@ use strait_tests::verifier::Row;
 use strait_tests::wait;
 
 use super::quick_to_look;
-use crate::nodes::standing_still;
+use strait_tests::chaos::strike::standing_still;
 
 /// Waits until nobody knows the topic; gives what the judge is told of it.
 pub fn gone(load: &Load, short: &str) -> Result<String> {

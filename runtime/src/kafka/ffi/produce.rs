@@ -323,9 +323,9 @@ unsafe fn set_topic_property(
 /// # Safety
 /// `event` is a live delivery report.
 unsafe fn each_refused(event: *mut rd::rd_kafka_event_t, each: &mut impl FnMut(Event)) {
-    // SAFETY: by contract; the messages belong to the event, and with them what the broker
-    // said of each, which is null or ends with a zero. Their error field is read as an integer,
-    // for it may hold a code that the bindings do not list.
+    // SAFETY: by contract; the messages belong to the event, and their error field is
+    // read as an integer, for it may hold a code that the bindings do not list. What the broker
+    // said of each is freed before the event is served (librdkafka 2.12.1), so it is not read.
     unsafe {
         loop {
             let message = rd::rd_kafka_event_message_next(event);
@@ -335,10 +335,9 @@ unsafe fn each_refused(event: *mut rd::rd_kafka_event_t, each: &mut impl FnMut(E
             let code = std::ptr::read((&raw const (*message).err).cast::<i32>());
             if code != codes::NO_ERROR {
                 let origin = (*message)._private.addr() as u64;
-                let said = rd::rd_kafka_message_produce_errstr(message);
                 each(Event::Refused {
                     origin,
-                    error: of_code(code, &text(said)),
+                    error: of_code(code, ""),
                 });
             }
         }
