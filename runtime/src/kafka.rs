@@ -17,6 +17,7 @@ pub mod ends;
 mod ffi;
 mod guard;
 pub mod hurry;
+mod offsets;
 mod patience;
 pub mod plain;
 mod producer;

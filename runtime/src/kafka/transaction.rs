@@ -11,24 +11,18 @@
 //! | none of these | `Fatal` | as above |
 //!
 //! Init, commit and abort go on in the background when they time out, and only the
-//! same call may follow; so they are made in slices. Sending offsets may not come back
-//! (librdkafka 5456, 5511): while it looks for the group's coordinator, a node that
-//! leaves the cluster can take the search with it, and neither the call's own timeout nor
-//! the coordinator's return ends it. So it is made on a thread of its own, which is left
-//! behind with the whole producer when it has taken longer than any healthy call does. It
-//! comes back, fenced, with the next change of a connection: brokers close idle ones.
+//! same call may follow; so they are made in slices. Sending offsets may never come back:
+//! see [`offsets`](super::offsets).
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::consumer::LibrdMember;
-use super::ffi::consume::GroupMetadata;
 use super::ffi::error::{CallFailed, of_code};
-use super::ffi::list::List;
 use super::hurry::Hurry;
+use super::offsets::OffsetsThread;
 use super::patience::Patience;
-use super::producer::{Core, Shared};
+use super::producer::Core;
 use super::settings::ProducerSettings;
 use super::{
     FailedDelivery, KafkaError, Position, Produce, ProduceError, Producer, ProducerFactory, TransactionError,
@@ -36,17 +30,14 @@ use super::{
 };
 
 /// How long one call of those that go on in the background is, and how soon a hurry is noticed.
-const SLICE: Duration = Duration::from_millis(500);
+pub(super) const SLICE: Duration = Duration::from_millis(500);
 /// Distance of two calls after a retriable error.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
 /// an acknowledgement, which proves that the coordinator knows the transaction.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
-/// The library looks at the end of its time only between two tries, half a second apart; what it
-/// says by itself spares the producer.
-const SEND_OFFSETS_OVER: Duration = Duration::from_secs(1);
-/// What the answer of the offsets' thread may take beyond its deadline.
-const ANSWER: Duration = Duration::from_millis(250);
+/// So many producers of one lane may hang at once before no further one is opened.
+pub(super) const LEFT_BEHIND_MAX: usize = 4;
 
 /// Opens producers that carry on one transactional id.
 #[derive(Debug, Clone)]
@@ -55,6 +46,8 @@ pub struct LibrdProducerFactory {
     transactional_id: String,
     patience: Patience,
     hurry: Hurry,
+    /// Held by each thread that sends offsets, for as long as it lives.
+    alive: Arc<()>,
 }
 
 impl LibrdProducerFactory {
@@ -64,6 +57,7 @@ impl LibrdProducerFactory {
             transactional_id,
             patience: Patience::default(),
             hurry: Hurry::default(),
+            alive: Arc::default(),
         }
     }
 
@@ -81,6 +75,26 @@ impl LibrdProducerFactory {
     pub fn transactional_id(&self) -> &str {
         &self.transactional_id
     }
+
+    /// As a thread of a producer of this factory's does.
+    #[cfg(all(test, feature = "slow-tests"))]
+    pub(super) fn hang(&self) -> Arc<()> {
+        Arc::clone(&self.alive)
+    }
+
+    /// What hangs keeps its threads, its connections and its buffers.
+    fn refuse_too_many(&self) -> Result<(), TransactionError> {
+        let left_behind = Arc::strong_count(&self.alive) - 1;
+        if left_behind <= LEFT_BEHIND_MAX {
+            return Ok(());
+        }
+        Err(TransactionError::NoVerdict(of_code(
+            codes::LOCAL_TIMED_OUT,
+            &format!(
+                "{left_behind} producers before this one hang in sending offsets, and have to end first"
+            ),
+        )))
+    }
 }
 
 impl ProducerFactory for LibrdProducerFactory {
@@ -88,13 +102,14 @@ impl ProducerFactory for LibrdProducerFactory {
 
     /// Fences the producer before it, and ends that one's transaction.
     fn open(&self, deadline: Instant) -> Result<LibrdProducer, TransactionError> {
+        self.refuse_too_many()?;
         let core = Core::open(&self.settings, Some(&self.transactional_id))
             .map_err(|cause| TransactionError::Fatal { fenced: false, cause })?;
         let init = |slice| core.client().init_transactions(slice);
         until_verdict(deadline, &self.hurry, SLICE, init)?;
         // What went unanswered so far belongs to an older epoch.
         core.handle().hooks().guard().reset();
-        let offsets = OffsetsThread::start(Arc::clone(core.shared()))
+        let offsets = OffsetsThread::start(Arc::clone(core.shared()), Arc::clone(&self.alive))
             .map_err(|cause| TransactionError::Fatal { fenced: false, cause })?;
         Ok(LibrdProducer {
             core,
@@ -266,7 +281,7 @@ impl Producer for LibrdProducer {
 
 /// Makes the call until it has a verdict or the deadline has passed, at least once.
 /// The call gets how long it may take.
-fn until_verdict(
+pub(super) fn until_verdict(
     deadline: Instant,
     hurry: &Hurry,
     slice: Duration,
@@ -327,84 +342,6 @@ fn timed_out(error: &TransactionError) -> bool {
         TransactionError::NoVerdict(_) => true,
         TransactionError::Abortable(cause) | TransactionError::Fatal { cause, .. } => {
             cause.code == codes::LOCAL_TIMED_OUT
-        }
-    }
-}
-
-/// The thread that sends offsets, and may be stuck in it for ever.
-#[derive(Debug)]
-struct OffsetsThread {
-    jobs: mpsc::Sender<Job>,
-    answers: mpsc::Receiver<Result<(), TransactionError>>,
-}
-
-#[derive(Debug)]
-struct Job {
-    offsets: List,
-    member: Arc<GroupMetadata>,
-    deadline: Instant,
-}
-
-impl OffsetsThread {
-    fn start(shared: Arc<Shared>) -> Result<Self, KafkaError> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        let (outbox, answers) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("kafka-offsets".to_owned());
-        thread
-            .spawn(move || {
-                for job in inbox {
-                    // Not in slices: the library turns the end of one into an abort.
-                    let call = |time| shared.client.send_offsets(&job.offsets, &job.member, time);
-                    let unhurried = Hurry::default();
-                    if outbox
-                        .send(until_verdict(job.deadline, &unhurried, Duration::MAX, call))
-                        .is_err()
-                    {
-                        return;
-                    }
-                }
-            })
-            .map_err(|error| {
-                of_code(
-                    codes::LOCAL_FAIL,
-                    &format!("no thread to send offsets on: {error}"),
-                )
-            })?;
-        Ok(Self { jobs, answers })
-    }
-
-    /// The outer error: the thread did not come back in time.
-    fn send(
-        &self,
-        positions: &[Position],
-        member: &LibrdMember,
-        deadline: Instant,
-        bound: Duration,
-        hurry: &Hurry,
-    ) -> Result<Result<(), TransactionError>, KafkaError> {
-        let offsets = List::of_positions(positions)?;
-        let started = Instant::now();
-        let given_up = started + bound;
-        let job = Job {
-            offsets,
-            member: Arc::clone(&member.0),
-            deadline: deadline.min(given_up),
-        };
-        let lost = || {
-            of_code(
-                codes::LOCAL_TIMED_OUT,
-                "sending offsets to the transaction did not come back",
-            )
-        };
-        self.jobs.send(job).map_err(|_| lost())?;
-        let until = deadline.min(given_up + SEND_OFFSETS_OVER);
-        loop {
-            let until = hurry.brought_forward(until, started) + ANSWER;
-            let wait = until.saturating_duration_since(Instant::now());
-            match self.answers.recv_timeout(wait.min(SLICE)) {
-                Err(RecvTimeoutError::Timeout) if wait > SLICE => {}
-                answer => return answer.map_err(|_| lost()),
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::kafka::consumer::LibrdMember;
 use crate::kafka::ffi::consume::GroupMetadata;
 use crate::kafka::ffi::mock::MockNodes;
 use crate::kafka::hurry::Hurry;
-use crate::kafka::transaction::LibrdProducer;
+use crate::kafka::transaction::{LEFT_BEHIND_MAX, LibrdProducer};
 use crate::kafka::{Position, Producer, ProducerFactory, TopicPartition, TransactionError};
 
 const GROUP: &str = "group";
@@ -115,4 +115,19 @@ fn who_is_in_a_hurry_does_not_wait_for_a_coordinator_that_is_away() {
     });
     let took = started.elapsed();
     assert!(took < Duration::from_secs(4), "it took {took:?}");
+}
+
+#[test]
+fn while_too_many_hang_no_further_one_is_opened() {
+    let nodes = MockNodes::new(1).unwrap();
+    nodes.create_topic("out", 1).unwrap();
+    let factory = factory(&*nodes.bootstrap(), &["out"]);
+    let hanging: Vec<_> = (0..=LEFT_BEHIND_MAX).map(|_| factory.hang()).collect();
+    let refused = factory.open(soon());
+    assert!(
+        matches!(&refused, Err(TransactionError::NoVerdict(why)) if why.message.contains("5 producers")),
+        "{refused:?}"
+    );
+    drop(hanging);
+    factory.open(soon()).unwrap();
 }
