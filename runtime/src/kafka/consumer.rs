@@ -5,32 +5,25 @@
 //! it was not handed over for; a committed offset that could not be read is an error,
 //! never "none".
 
+mod gathered;
+mod leaving;
+mod moving;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ffi::conf::Notice;
-use super::ffi::consume::{ConsumerClient, Failure, GroupMetadata, Scratch, Sink};
-use super::ffi::error::{CallFailed, of_code};
+use super::ffi::consume::{ConsumerClient, Failure, GroupMetadata, Scratch};
 use super::ffi::list::List;
 use super::ffi::message::Message;
 use super::settings::ConsumerSettings;
 use super::{
-    Bounds, Chunk, Consumer, GroupEvent, GroupMember, KafkaError, Polled, Position, TopicPartition, codes,
+    Bounds, Consumer, GroupEvent, GroupMember, KafkaError, Polled, Position, TopicPartition, codes,
     statistics,
 };
-
-/// A seek that must wait for its partition to start is tried again this often.
-const SEEK_AGAIN: Duration = Duration::from_millis(20);
-/// A change of the group may go on for this long: a heartbeat, and a bit.
-const SETTLE: Duration = Duration::from_millis(3500);
-/// Left for leaving itself.
-const FAREWELL: Duration = Duration::from_millis(1500);
-/// librdkafka's "end of the log".
-const LOG_END: i64 = -1;
-/// How long the lane's thread may stand still to mend a position after a fetch error.
-const MEND_MAX: Duration = Duration::from_millis(500);
+use gathered::{Gathered, intern};
 
 /// A consumer. It belongs to the thread that opened it, as its records do.
 #[derive(Debug)]
@@ -163,20 +156,6 @@ impl LibrdConsumer {
         }
     }
 
-    /// Makes the library's position true again, for a pause would save the wrong one.
-    fn mend(&mut self, partition: &TopicPartition) {
-        let Some(state) = self.assigned.get(partition).filter(|s| s.untrue.is_some()) else {
-            return;
-        };
-        let back = Position {
-            partition: partition.clone(),
-            offset: state.next,
-        };
-        if let Err(error) = self.seek(&[back], MEND_MAX) {
-            tracing::debug!(%partition, %error, "the position stays unknown for now");
-        }
-    }
-
     fn named(&mut self, list: &[(String, i32)]) -> Vec<TopicPartition> {
         list.iter()
             .map(|(topic, partition)| TopicPartition {
@@ -188,91 +167,6 @@ impl LibrdConsumer {
 
     fn name(&mut self, topic: &str) -> Arc<str> {
         intern(&mut self.names, topic)
-    }
-
-    /// A partition begins at this position, or goes on there.
-    fn start(&mut self, position: &Position) {
-        // Nothing was handed over since, so whatever the library reports is an echo.
-        let untrue = self.library_position(&position.partition);
-        let paused = self
-            .assigned
-            .get(&position.partition)
-            .is_some_and(|state| state.paused);
-        let state = Assigned {
-            next: position.offset,
-            paused,
-            untrue,
-        };
-        self.assigned.insert(position.partition.clone(), state);
-    }
-
-    fn library_position(&self, partition: &TopicPartition) -> Option<i64> {
-        let list = List::of_partitions(std::slice::from_ref(partition)).ok()?;
-        self.client.position(&list).ok()?;
-        list.first()
-            .filter(|(offset, code)| *offset >= 0 && *code == codes::NO_ERROR)
-            .map(|(offset, _)| offset)
-    }
-
-    /// The partitions that still have to be moved, and why the first of them was not.
-    fn seek_once(
-        &self,
-        positions: &[Position],
-        timeout: Duration,
-    ) -> Result<Vec<(Position, KafkaError)>, KafkaError> {
-        let list = List::of_positions(positions)?;
-        match self.client.seek(&list, timeout) {
-            Ok(())
-            | Err(CallFailed {
-                error:
-                    KafkaError {
-                        code: codes::LOCAL_TIMED_OUT,
-                        ..
-                    },
-                ..
-            }) => {}
-            Err(failed) => return Err(failed.error),
-        }
-        let outcomes = positions.iter().zip(list.elements());
-        Ok(outcomes
-            .filter(|(_, element)| element.code != codes::NO_ERROR)
-            .map(|(position, element)| {
-                (
-                    position.clone(),
-                    of_code(element.code, &position.partition.to_string()),
-                )
-            })
-            .collect())
-    }
-
-    /// Partitions whose fetcher gave up (after a gap, say) take no seek: they are taken
-    /// out of the assignment and put back in.
-    fn restart(&mut self, positions: &[Position]) -> Result<(), KafkaError> {
-        if positions.is_empty() {
-            return Ok(());
-        }
-        if self.client.is_cooperative() {
-            let list = List::of_positions(positions)?;
-            self.client.incremental_unassign(&list)?;
-            return self.client.incremental_assign(&list);
-        }
-        for position in positions {
-            self.start(position);
-        }
-        let all = self.assigned.iter();
-        let all = all.map(|(partition, state)| Position {
-            partition: partition.clone(),
-            offset: state.next,
-        });
-        self.client
-            .assign(Some(&List::of_positions(&all.collect::<Vec<_>>())?))?;
-        let paused = self.assigned.iter().filter(|(_, state)| state.paused);
-        let paused: Vec<_> = paused.map(|(partition, _)| partition.clone()).collect();
-        if paused.is_empty() {
-            Ok(())
-        } else {
-            self.client.pause(&List::of_partitions(&paused)?)
-        }
     }
 }
 
@@ -363,47 +257,7 @@ impl Consumer for LibrdConsumer {
     }
 
     fn seek(&mut self, positions: &[Position], timeout: Duration) -> Result<(), KafkaError> {
-        let deadline = Instant::now() + timeout;
-        // First of all: a restart of one partition assigns all of them anew, at what is noted.
-        for position in positions
-            .iter()
-            .filter(|p| self.assigned.contains_key(&p.partition))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            self.start(&position);
-        }
-        let mut rest: Vec<Position> = positions.to_vec();
-        let mut restarted = false;
-        while !rest.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let failed = self.seek_once(&rest, left)?;
-            let Some((_, why)) = failed.first() else { break };
-            let waits = |code| {
-                matches!(
-                    code,
-                    codes::LOCAL_STATE | codes::LOCAL_PREVIOUS_IN_PROGRESS | codes::LOCAL_IN_PROGRESS
-                )
-            };
-            if left.is_zero() || failed.iter().any(|(_, e)| !waits(e.code)) {
-                return Err(why.clone());
-            }
-            if !std::mem::replace(&mut restarted, true) {
-                let stopped = failed.iter().filter(|(position, error)| {
-                    error.code == codes::LOCAL_STATE && self.assigned.contains_key(&position.partition)
-                });
-                let stopped: Vec<_> = stopped.map(|(position, _)| position.clone()).collect();
-                self.restart(&stopped)?;
-            }
-            rest = failed.into_iter().map(|(position, _)| position).collect();
-            std::thread::sleep(SEEK_AGAIN.min(left));
-        }
-        for position in positions {
-            if self.assigned.contains_key(&position.partition) {
-                self.start(position);
-            }
-        }
-        Ok(())
+        self.move_to(positions, timeout)
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
@@ -467,93 +321,4 @@ impl Consumer for LibrdConsumer {
             }
         }
     }
-}
-
-impl LibrdConsumer {
-    /// Leaves the group, answering the revoke that this causes. Also sends the leave
-    /// request, so that the others need not wait for the session to end.
-    fn leave(&mut self, deadline: Instant) -> Result<(), KafkaError> {
-        self.settle(deadline)?;
-        self.client.unsubscribe()?;
-        self.client.start_closing()?;
-        while !self.client.is_closed() && Instant::now() < deadline {
-            self.answer_farewell()?;
-        }
-        Ok(())
-    }
-
-    /// While a join is under way, the broker answers nothing else on that connection: a leave
-    /// request would be lost with it, and the others would wait for the session to end. A
-    /// member that joined lately may be in that, until the slowest of the others has had its
-    /// heartbeat.
-    fn settle(&mut self, deadline: Instant) -> Result<(), KafkaError> {
-        let until = deadline.checked_sub(FAREWELL).unwrap_or(deadline);
-        while self.changed.is_some_and(|at| at.elapsed() < SETTLE) && Instant::now() < until {
-            self.answer_farewell()?;
-        }
-        Ok(())
-    }
-
-    fn answer_farewell(&mut self) -> Result<(), KafkaError> {
-        for event in self.poll(1000, Duration::from_millis(50))?.events {
-            match event {
-                GroupEvent::Revoked { partitions, .. } => self.unassign(&partitions)?,
-                GroupEvent::Assigned(partitions) => {
-                    let parked = |partition| Position {
-                        partition,
-                        offset: LOG_END,
-                    };
-                    self.assign(&partitions.into_iter().map(parked).collect::<Vec<_>>())?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The chunks of one poll while they grow.
-struct Gathered<'a> {
-    chunks: Vec<Chunk<Message>>,
-    /// The topic handle of each chunk: comparing it is cheaper than the name.
-    handles: Vec<usize>,
-    names: &'a mut Vec<Arc<str>>,
-    failures: Vec<Failure>,
-}
-
-impl Sink for Gathered<'_> {
-    fn records(
-        &mut self,
-        topic_handle: usize,
-        topic: &str,
-        partition: i32,
-        run: impl ExactSizeIterator<Item = Message>,
-    ) {
-        let mut chunks = self.handles.iter().zip(&mut self.chunks);
-        let known = chunks.find(|(handle, c)| **handle == topic_handle && c.partition.partition == partition);
-        if let Some((_, chunk)) = known {
-            chunk.records.extend(run);
-            return;
-        }
-        let topic = intern(self.names, topic);
-        self.handles.push(topic_handle);
-        self.chunks.push(Chunk {
-            partition: TopicPartition { topic, partition },
-            records: run.collect(),
-        });
-    }
-
-    fn failure(&mut self, failure: Failure) {
-        self.failures.push(failure);
-    }
-}
-
-/// Each topic's name once, to be shared.
-fn intern(names: &mut Vec<Arc<str>>, topic: &str) -> Arc<str> {
-    if let Some(name) = names.iter().find(|name| ***name == *topic) {
-        return Arc::clone(name);
-    }
-    let name: Arc<str> = topic.into();
-    names.push(Arc::clone(&name));
-    name
 }
