@@ -311,7 +311,7 @@ where
             };
             producer
                 .produce(&record, deadline)
-                .map_err(super::work::produce_interrupt)?;
+                .map_err(super::writes::produce_interrupt)?;
         }
         Ok(())
     }
