@@ -149,8 +149,6 @@ pub struct Lane<C: Consumer, F: ProducerFactory, D, G: GuestFactory> {
     look_interval: Duration,
     looks: usize,
     last_offsets: Instant,
-    /// When the cluster was asked for the ids of the input topics last, and confirmed them.
-    inputs_confirmed: Option<Instant>,
 }
 
 impl<C, F, D, G> Lane<C, F, D, G>
@@ -192,7 +190,6 @@ where
             look_interval: assignment::LOOK_INTERVAL,
             looks: 0,
             last_offsets: now,
-            inputs_confirmed: None,
         }
     }
 
@@ -347,14 +344,31 @@ where
         }
     }
 
+    /// Ends the open transaction, by the abort if its producer is of use; else by opening its
+    /// successor, which fences it.
+    fn end_abandoned(&mut self) {
+        let deadline = Instant::now() + LEAVE_ABORT_MAX;
+        let Some(mut producer) = self.producer.take() else {
+            return;
+        };
+        let aborted = producer.suspicion().is_none() && producer.abort(deadline).is_ok();
+        producer.discard();
+        if aborted {
+            return;
+        }
+        match self.producers.open(deadline) {
+            Ok(successor) => successor.discard(),
+            Err(error) => {
+                tracing::warn!(%error, "could not end the open transaction; the next start does, or its timeout");
+            }
+        }
+    }
+
     /// Gives everything back. The producer goes last: the consumer's farewell may still
     /// ask for its transaction to be over.
     fn leave(mut self, end: &LaneEnd) {
-        if self.open.take().is_some()
-            && let Some(producer) = &mut self.producer
-            && let Err(error) = producer.abort(Instant::now() + LEAVE_ABORT_MAX)
-        {
-            tracing::warn!(%error, "could not abort the open transaction; the next start does");
+        if self.open.take().is_some() {
+            self.end_abandoned();
         }
         for partition in self.partitions.iter() {
             self.report.forget(&partition.id);

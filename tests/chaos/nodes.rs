@@ -123,7 +123,9 @@ enum Bounce {
 fn bounced(run: &mut Run, how: Bounce) -> Result<()> {
     let load = Load::begin(run, 2)?;
     let cluster = Arc::clone(run.cluster());
-    for node in 0..cluster.broker().nodes() {
+    // Taken out of the loop's head, which would hold the lock to its end.
+    let nodes = cluster.broker().nodes();
+    for node in 0..nodes {
         let pid = cluster.broker().pid(node)?;
         match how {
             Bounce::Clean => cluster.broker().stop(node)?,

@@ -219,8 +219,8 @@ impl Shared {
     }
 }
 
-/// What shares a batch with such a record is refused with it: as `_INVALID_DIFFERENT_RECORD` if
-/// there are several of them in it, but if there is one, all get its code (librdkafka 2.12.1).
+/// What shares a batch with such a record is refused with it: as `_INVALID_DIFFERENT_RECORD` where the
+/// broker names the guilty ones, else all alike. Both were seen of one broker in one transaction.
 const fn flaw(code: i32) -> Option<Flaw> {
     match code {
         codes::MESSAGE_SIZE_TOO_LARGE | codes::RECORD_LIST_TOO_LARGE => Some(Flaw::TooLarge),

@@ -14,7 +14,7 @@
 //! same call may follow; so they are made in slices. Sending offsets may never come back:
 //! see [`offsets`](super::offsets).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::consumer::LibrdMember;
@@ -36,6 +36,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
 /// an acknowledgement, which proves that the coordinator knows the transaction.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
+/// With so many hanging, a further one is opened this often: they may hang for long, and it
+/// may not.
+const ONE_MORE: Duration = Duration::from_mins(1);
 /// So many producers of one lane may hang at once before no further one is opened.
 pub(super) const LEFT_BEHIND_MAX: usize = 4;
 
@@ -48,6 +51,8 @@ pub struct LibrdProducerFactory {
     hurry: Hurry,
     /// Held by each thread that sends offsets, for as long as it lives.
     alive: Arc<()>,
+    /// When the last producer was opened.
+    opened: Arc<Mutex<Option<Instant>>>,
 }
 
 impl LibrdProducerFactory {
@@ -58,6 +63,7 @@ impl LibrdProducerFactory {
             patience: Patience::default(),
             hurry: Hurry::default(),
             alive: Arc::default(),
+            opened: Arc::default(),
         }
     }
 
@@ -85,7 +91,10 @@ impl LibrdProducerFactory {
     /// What hangs keeps its threads, its connections and its buffers.
     fn refuse_too_many(&self) -> Result<(), TransactionError> {
         let left_behind = Arc::strong_count(&self.alive) - 1;
-        if left_behind <= LEFT_BEHIND_MAX {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = opened.is_some_and(|opened| opened.elapsed() < ONE_MORE);
+        if left_behind <= LEFT_BEHIND_MAX || !is_recent {
+            *opened = Some(Instant::now());
             return Ok(());
         }
         Err(TransactionError::NoVerdict(of_code(

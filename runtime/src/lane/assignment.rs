@@ -108,7 +108,6 @@ where
     pub(super) fn assigned(&mut self, ids: &[TopicPartition]) -> Result<(), Interrupt> {
         let started = Instant::now();
         self.epoch += 1;
-        self.inputs_confirmed = None;
         self.report.rebalance(RebalanceKind::Assign);
         if let Some(member) = self.consumer.member() {
             self.report.generation(member.generation());
@@ -271,6 +270,18 @@ where
             Err(error) => return Ok(Err(error)),
         };
         if beginning == Beginning::Expired {
+            // A node that has not heard of the new topic yet may have told the id of the old one.
+            match self.directory.topic(&id.topic, i32::MAX) {
+                Ok(facts) if facts.id == topic_id => {}
+                Ok(_) => {
+                    return Ok(Err(KafkaError::own(
+                        "TOPIC_UNCONFIRMED",
+                        "nodes disagree on its id",
+                        true,
+                    )));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
             return Err(Interrupt::Pipeline(format!(
                 "{id}: the group committed an offset for it once, and has none now: it expired \
                  (offsets.retention.minutes) or was deleted. Going on from anywhere would lose or double records. \
@@ -368,7 +379,7 @@ where
         if positions.is_empty() {
             return Ok(());
         }
-        self.confirm_inputs()?;
+        self.confirm_inputs(&positions)?;
         self.consumer
             .commit(&positions)
             .map_err(|error| Interrupt::from(TransactionError::Abortable(error)))?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kafka::KafkaError;
-use crate::lane::inputs::Confirmed;
 use crate::lane::starts::Marks;
 
 /// What the cluster says of a topic.
@@ -22,9 +21,9 @@ pub trait Directory {
     /// From memory if it is known there to have more than `at_least` partitions, else asked.
     fn topic(&self, name: &str, at_least: i32) -> Result<TopicFacts, KafkaError>;
 
-    /// The ids of topics, as told within [`CONFIRMED_FOR`](super::inputs::CONFIRMED_FOR); a little
-    /// longer where nobody answers.
-    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError>;
+    /// The ids of topics, in their order, as told no longer ago than [`inputs`](super::inputs)
+    /// allows.
+    fn confirm(&self, topics: &[&str]) -> Result<Vec<Arc<str>>, KafkaError>;
 
     /// The group's marks, read from the control topic now.
     fn marks(&self) -> Result<Arc<Marks>, KafkaError>;

@@ -75,36 +75,42 @@ where
             return Ok(());
         }
         let began = self.begin()?.began;
-        self.confirm_inputs()?;
         self.report.state(LaneState::Committing)?;
         let started = Instant::now();
         self.report
             .phase(TransactionPhase::Process, started.duration_since(began));
-        let deadline = started + limit;
+        let hurry = self.control.hurry();
+        // One end for all steps: who waits for a drain waits for all of them.
+        let deadline = || hurry.brought_forward(started + limit, started);
         if self.plan.delivery == Delivery::ExactlyOnce {
-            self.write_marks(deadline)?;
+            self.write_marks(deadline())?;
         }
         fault::pass_or_abort(Point::BeforeFlush)?;
-        self.flush(deadline)?;
+        self.flush(deadline())?;
         fault::pass_or_abort(Point::AfterFlush)?;
         match self.plan.delivery {
             Delivery::ExactlyOnce => self.commit_exactly_once(&positions, deadline)?,
-            Delivery::AtLeastOnce => self.commit_after_outputs(&positions, deadline)?,
-            Delivery::AtMostOnce => self.commit_starts(deadline)?,
+            Delivery::AtLeastOnce => self.commit_after_outputs(&positions, deadline())?,
+            Delivery::AtMostOnce => self.commit_starts(deadline())?,
         }
         fault::pass(Point::AfterCommit);
         self.after_commit(started);
         self.report.state(LaneState::Running)
     }
 
-    fn commit_exactly_once(&mut self, positions: &[Position], deadline: Instant) -> Result<(), Interrupt> {
+    fn commit_exactly_once(
+        &mut self,
+        positions: &[Position],
+        deadline: impl Fn() -> Instant,
+    ) -> Result<(), Interrupt> {
         if fault::has(Sabotage::OffsetsOutsideTransaction) {
             self.commit_outside_transaction()?;
         } else if !positions.is_empty() {
-            self.send_offsets(positions, deadline)?;
+            self.confirm_inputs(positions)?;
+            self.send_offsets(positions, deadline())?;
             fault::pass_or_abort(Point::AfterSendOffsets)?;
         }
-        self.commit_transaction(deadline)
+        self.commit_transaction(deadline())
     }
 
     /// A sabotage: commits what is decided while its outputs are still undecided, which a
@@ -120,6 +126,7 @@ where
     /// At least once: offsets follow the outputs, outside any transaction.
     fn commit_after_outputs(&mut self, positions: &[Position], deadline: Instant) -> Result<(), Interrupt> {
         if !positions.is_empty() {
+            self.confirm_inputs(positions)?;
             self.consumer
                 .commit(positions)
                 .map_err(TransactionError::Abortable)?;
@@ -140,6 +147,7 @@ where
         });
         let positions: Vec<Position> = moved.map(super::partitions::Partition::position).collect();
         if !positions.is_empty() {
+            self.confirm_inputs(&positions)?;
             self.consumer
                 .commit(&positions)
                 .map_err(TransactionError::Abortable)?;
@@ -203,8 +211,13 @@ where
                 continue;
             };
             if alone {
-                let before = self.condemned.get(&partition.id);
-                if let Some(before) = before.filter(|before| before.offset == low) {
+                let before = self
+                    .condemned
+                    .get(&partition.id)
+                    .filter(|before| before.offset == low);
+                // A dead letter that keeps its timestamp may be refused for that.
+                let is_final = |before: &&Condemned| !(before.keeps_timestamp() && *flaw == Flaw::Invalid);
+                if let Some(before) = before.filter(is_final) {
                     return Err(Interrupt::Pipeline(format!(
                         "{} offset {low}: the broker refuses its dead letter too ({why}); {}",
                         partition.id,

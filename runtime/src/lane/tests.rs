@@ -406,8 +406,8 @@ fn made_again() -> (MemoryLane, Log) {
         state.topic_id = "another-id";
         state.committed.clear();
     }
-    // As after a standstill.
-    lane.inputs_confirmed = None;
+    // As after a standstill: what was told is out of date.
+    lane.directory.forget();
     (lane, log)
 }
 

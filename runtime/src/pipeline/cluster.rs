@@ -12,7 +12,7 @@ use regex::Regex;
 use crate::kafka::admin::{Admin, TopicDescription};
 use crate::kafka::{KafkaError, codes, control_topic};
 use crate::lane::directory::{Directory, TopicFacts};
-use crate::lane::inputs::{CONFIRMED_FOR, Confirmed};
+use crate::lane::inputs::{CONFIRMED_FOR, UNANSWERED_MAX};
 use crate::lane::starts::Marks;
 use crate::plan::{InputTopics, Pipeline};
 
@@ -22,9 +22,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// The same, where a transaction waits for the answer.
 const QUICK_ANSWER: Duration = Duration::from_secs(1);
 
-/// How long what was told of a topic counts where nobody answers: as long as it may take to
-/// find another node to ask.
-const UNANSWERED_MAX: Duration = Duration::from_secs(30);
+/// A client that has not been open for so long may still be connecting.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reading the control topic to its end.
 const READ: Duration = Duration::from_secs(5);
@@ -32,39 +31,52 @@ const READ: Duration = Duration::from_secs(5);
 /// Shared by the lanes of a pipeline.
 pub struct ClusterDirectory {
     plan: Arc<Pipeline>,
-    admin: Mutex<Admin>,
+    inquirer: Mutex<Inquirer>,
     cluster_id: Arc<str>,
     known: Mutex<Known>,
+}
+
+/// Who asks, and since when.
+struct Inquirer {
+    admin: Admin,
+    opened: Instant,
 }
 
 #[derive(Default)]
 struct Known {
     topics: HashMap<Arc<str>, Told>,
     marks: Option<Arc<Marks>>,
-    /// When ids were to be confirmed last, answered or not.
-    confirming: Option<Instant>,
 }
 
 /// What the cluster said of a topic.
 #[derive(Clone)]
 struct Told {
     facts: TopicFacts,
+    /// When the question was asked that was answered with it.
     asked: Instant,
+    /// When the last one was asked, answered or not.
+    tried: Instant,
+}
+
+impl Told {
+    /// What counts without another question.
+    fn id(&self) -> Option<Arc<str>> {
+        let is_fresh = self.asked.elapsed() < CONFIRMED_FOR;
+        // Nobody answered a moment ago.
+        let is_tried = self.tried > self.asked && self.tried.elapsed() < CONFIRMED_FOR;
+        let counts = is_fresh || (is_tried && self.asked.elapsed() < UNANSWERED_MAX);
+        counts.then(|| Arc::clone(&self.facts.id))
+    }
+
+    /// What counts if that question is not answered.
+    fn id_if_unanswered(&self) -> Option<Arc<str>> {
+        (self.asked.elapsed() < UNANSWERED_MAX).then(|| Arc::clone(&self.facts.id))
+    }
 }
 
 impl Known {
-    /// Ids that were asked for within a time.
-    fn ids(&self, topics: &[Arc<str>], within: Duration) -> Option<Confirmed> {
-        let told: Option<Vec<&Told>> = topics.iter().map(|topic| self.topics.get(topic)).collect();
-        let told = told?;
-        let asked = told.iter().map(|told| told.asked).min()?;
-        let ids = told.iter().map(|told| Arc::clone(&told.facts.id)).collect();
-        (asked.elapsed() < within).then_some(Confirmed { ids, asked })
-    }
-
-    /// Whether it is time to ask again.
-    fn is_due(&self) -> bool {
-        self.confirming.is_none_or(|last| last.elapsed() >= CONFIRMED_FOR)
+    fn ids(&self, topics: &[&str], id: impl Fn(&Told) -> Option<Arc<str>>) -> Option<Vec<Arc<str>>> {
+        topics.iter().map(|topic| id(self.topics.get(*topic)?)).collect()
     }
 }
 
@@ -72,7 +84,10 @@ impl ClusterDirectory {
     pub fn new(plan: Arc<Pipeline>, admin: Admin, cluster_id: Arc<str>) -> Self {
         Self {
             plan,
-            admin: Mutex::new(admin),
+            inquirer: Mutex::new(Inquirer {
+                admin,
+                opened: Instant::now(),
+            }),
             cluster_id,
             known: Mutex::default(),
         }
@@ -82,34 +97,57 @@ impl ClusterDirectory {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn admin(&self) -> MutexGuard<'_, Admin> {
-        self.admin.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For longer questions: whoever holds it holds up the others.
+    pub fn with_admin<T>(&self, ask: impl FnOnce(&Admin) -> T) -> T {
+        ask(&self.inquirer().admin)
+    }
+
+    fn inquirer(&self) -> MutexGuard<'_, Inquirer> {
+        self.inquirer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, name: &str) -> Result<TopicFacts, KafkaError> {
-        let asked = Instant::now();
-        let mut admin = self.admin();
-        let answer = admin.describe(&[name], ANSWER);
-        let described = self.or_replaced(&mut admin, answer)?.pop();
-        let described = described.ok_or_else(|| no_answer(name))?;
-        Ok(self.remember(name, described?, asked))
+        let mut told = self.ask_all(&mut self.inquirer(), &[name], ANSWER)?;
+        told.pop().ok_or_else(|| no_answer(name))
     }
 
-    fn ask_all(&self, admin: &mut Admin, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
+    /// One question. An error of one topic is one of all.
+    fn ask_all(
+        &self,
+        inquirer: &mut Inquirer,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Vec<TopicFacts>, KafkaError> {
         let asked = Instant::now();
-        self.known().confirming = Some(asked);
-        let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
-        let answer = admin.describe(&names, QUICK_ANSWER);
-        let described = self.or_replaced(admin, answer)?;
-        let ids = names
-            .iter()
-            .zip(described)
-            .map(|(name, described)| Ok(self.remember(name, described?, asked).id));
-        let ids = ids.collect::<Result<_, KafkaError>>()?;
-        Ok(Confirmed { ids, asked })
+        for name in names {
+            if let Some(told) = self.known().topics.get_mut(*name) {
+                told.tried = asked;
+            }
+        }
+        let described = match inquirer.admin.describe(names, timeout) {
+            Ok(described) => described,
+            Err(error) => {
+                self.replace_if_stuck(inquirer, &error)?;
+                return Err(error);
+            }
+        };
+        let topics = names.iter().zip(described);
+        topics
+            .map(|(name, described)| {
+                let described = described.inspect_err(|error| self.unlearn(name, error))?;
+                Ok(self.learn(name, described, asked))
+            })
+            .collect()
     }
 
-    fn remember(&self, name: &str, described: TopicDescription, asked: Instant) -> TopicFacts {
+    /// An answer too: what was told before is not true any more.
+    fn unlearn(&self, name: &str, error: &KafkaError) {
+        if !codes::is_transient(error.code) {
+            self.known().topics.remove(name);
+        }
+    }
+
+    fn learn(&self, name: &str, described: TopicDescription, asked: Instant) -> TopicFacts {
         // A broker that knows no topic ids: the name has to do.
         let id = described
             .id
@@ -121,19 +159,25 @@ impl ClusterDirectory {
         let told = Told {
             facts: facts.clone(),
             asked,
+            tried: asked,
         };
         self.known().topics.insert(name.into(), told);
         facts
     }
 
-    fn or_replaced<T>(&self, admin: &mut Admin, answer: Result<T, KafkaError>) -> Result<T, KafkaError> {
-        if answer
-            .as_ref()
-            .is_err_and(|error| codes::is_transient(error.code))
-        {
-            *admin = Admin::open(&self.plan.cluster, &format!("{}.directory", self.plan.name))?;
+    fn replace_if_stuck(&self, inquirer: &mut Inquirer, error: &KafkaError) -> Result<(), KafkaError> {
+        if !codes::is_transient(error.code) || inquirer.opened.elapsed() < CONNECTED_WITHIN {
+            return Ok(());
         }
-        answer
+        let admin = Admin::open(&self.plan.cluster, &format!("{}.directory", self.plan.name))?;
+        let old = std::mem::replace(&mut inquirer.admin, admin);
+        inquirer.opened = Instant::now();
+        // It may take its time to end, and nobody has to wait for that.
+        let thread = std::thread::Builder::new().name("kafka-admin-end".to_owned());
+        if let Err(error) = thread.spawn(move || drop(old)) {
+            tracing::debug!(%error, "no thread to end an administrative client on");
+        }
+        Ok(())
     }
 }
 
@@ -150,29 +194,25 @@ impl Directory for ClusterDirectory {
         }
     }
 
-    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
-        if let Some(known) = self.known().ids(topics, CONFIRMED_FOR) {
-            return Ok(known);
+    fn confirm(&self, topics: &[&str]) -> Result<Vec<Arc<str>>, KafkaError> {
+        if let Some(ids) = self.known().ids(topics, Told::id) {
+            return Ok(ids);
         }
-        // Another lane may be asking just now: its answer counts.
-        let mut admin = self.admin();
-        let (known, last, is_due) = {
-            let known = self.known();
-            let last = known.ids(topics, UNANSWERED_MAX);
-            (known.ids(topics, CONFIRMED_FOR), last, known.is_due())
-        };
-        if let Some(known) = known.or_else(|| last.clone().filter(|_| !is_due)) {
-            return Ok(known);
+        let mut inquirer = self.inquirer();
+        // Another lane may have asked meanwhile.
+        if let Some(ids) = self.known().ids(topics, Told::id) {
+            return Ok(ids);
         }
-        let answer = self.ask_all(&mut admin, topics);
-        answer.or_else(|error| match last {
-            Some(last) if codes::is_transient(error.code) => Ok(last),
-            _ => Err(error),
-        })
+        let last = self.known().ids(topics, Told::id_if_unanswered);
+        let timeout = if last.is_some() { QUICK_ANSWER } else { ANSWER };
+        match (self.ask_all(&mut inquirer, topics, timeout), last) {
+            (Err(error), Some(last)) if codes::is_transient(error.code) => Ok(last),
+            (answer, _) => Ok(answer?.into_iter().map(|facts| facts.id).collect()),
+        }
     }
 
     fn input(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
-        let names = input_topics(&self.plan, &self.admin())?;
+        let names = self.with_admin(|admin| input_topics(&self.plan, admin))?;
         let facts = names.iter().map(|name| self.ask(name));
         facts
             .map(|facts| facts.map(|facts| (facts.id.to_string(), facts.partitions)))

@@ -71,23 +71,31 @@ impl<'a> UntilEnd<'a> {
     fn group(&mut self) -> Result<&GroupOffsets, KafkaError> {
         let group = match self.group.take() {
             Some(group) => group,
-            None => self.facts.directory.admin().group(self.plan.name.as_str())?,
+            None => self
+                .facts
+                .directory
+                .with_admin(|admin| admin.group(self.plan.name.as_str()))?,
         };
         Ok(self.group.insert(group))
     }
 
     fn find_ends(&self) -> Result<Vec<(TopicPartition, i64)>, KafkaError> {
-        let admin = self.facts.directory.admin();
-        let names = input_topics(self.plan, &admin)?;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let directory = &self.facts.directory;
+        let (names, described) = directory.with_admin(|admin| {
+            let names = input_topics(self.plan, admin)?;
+            let described = admin.describe(&names.iter().map(String::as_str).collect::<Vec<_>>(), ANSWER)?;
+            Ok::<_, KafkaError>((names, described))
+        })?;
         let mut targets = Vec::new();
-        for (name, described) in names.iter().zip(admin.describe(&names, ANSWER)?) {
+        for (name, described) in names.iter().zip(described) {
             for partition in 0..described?.partitions {
                 let partition = TopicPartition {
-                    topic: (*name).into(),
+                    topic: name.as_str().into(),
                     partition,
                 };
-                let end = admin.bounds(&partition, ANSWER)?.end;
+                let end = directory
+                    .with_admin(|admin| admin.bounds(&partition, ANSWER))?
+                    .end;
                 targets.push((partition, end));
             }
         }

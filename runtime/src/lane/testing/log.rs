@@ -17,7 +17,6 @@ use crate::kafka::{
     Produce, ProduceError, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
 use crate::lane::directory::{Directory, TopicFacts};
-use crate::lane::inputs::Confirmed;
 use crate::lane::starts::Marks;
 
 /// How often a call fails, out of 1000.
@@ -546,6 +545,13 @@ impl MemoryDirectory {
     }
 }
 
+impl MemoryDirectory {
+    /// What was told counts no more.
+    pub fn forget(&self) {
+        self.1.replace(None);
+    }
+}
+
 impl Directory for MemoryDirectory {
     fn cluster_id(&self) -> Arc<str> {
         "memory".into()
@@ -558,11 +564,9 @@ impl Directory for MemoryDirectory {
             .unwrap_or_else(|| self.ask()))
     }
 
-    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
-        Ok(Confirmed {
-            ids: topics.iter().map(|_| self.ask().id).collect(),
-            asked: Instant::now(),
-        })
+    fn confirm(&self, topics: &[&str]) -> Result<Vec<Arc<str>>, KafkaError> {
+        let ids = topics.iter().map(|topic| Ok(self.topic(topic, 0)?.id));
+        ids.collect()
     }
 
     fn input(&self) -> Result<BTreeMap<String, i32>, KafkaError> {

@@ -20,7 +20,6 @@ use crate::kafka::{Consumer, KafkaError};
 use crate::lane::Lane;
 use crate::lane::control::Interrupt;
 use crate::lane::directory::{Directory, TopicFacts};
-use crate::lane::inputs::Confirmed;
 use crate::lane::starts::Marks;
 use crate::lane::state::LaneState;
 use crate::lane::testing::Script;
@@ -45,11 +44,8 @@ impl Directory for Fixed {
         })
     }
 
-    fn confirm(&self, topics: &[Arc<str>]) -> Result<Confirmed, KafkaError> {
-        Ok(Confirmed {
-            ids: topics.to_vec(),
-            asked: Instant::now(),
-        })
+    fn confirm(&self, topics: &[&str]) -> Result<Vec<Arc<str>>, KafkaError> {
+        Ok(topics.iter().map(|topic| Arc::from(*topic)).collect())
     }
 
     fn input(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
