@@ -160,7 +160,7 @@ fn output_deleted(run: &mut Run) -> Result<()> {
     verifier.delete_topic(&topic)?;
     let gone = made_again::gone(&load, "out")?;
     run.fault("an output is deleted under load", gone);
-    let still = stand_still(&load)?;
+    let still = load.mark_standing_still()?;
     for process in 0..load.processes() {
         wait::until_true("processes that say they are not ready", UNREADY_WITHIN, || {
             let (status, body) = load.process(process)?.get("/readyz")?;
@@ -184,22 +184,6 @@ fn output_deleted(run: &mut Run) -> Result<()> {
     };
     load.await_progress(run, &mended, PROGRESS_WITHIN)?;
     load.settle(run)
-}
-
-/// Waits until nothing is committed for some time.
-fn stand_still(load: &Load) -> Result<Mark> {
-    let mut last = load.mark()?;
-    wait::until(
-        "the committed offsets to stand still",
-        Duration::from_mins(1),
-        || {
-            let now = load.mark()?;
-            if now.committed != last.committed {
-                last = now;
-            }
-            Ok((last.at.elapsed() > Duration::from_secs(4)).then(|| last.clone()))
-        },
-    )
 }
 
 fn retention_passes(run: &mut Run) -> Result<()> {

@@ -290,6 +290,18 @@ impl Load {
         Mark::set(&self.fixture)
     }
 
+    /// Where they stand once nothing has been committed for some time.
+    pub fn mark_standing_still(&self) -> Result<Mark> {
+        let mut last = self.mark()?;
+        wait::until("the committed offsets to stand still", PROGRESS_WITHIN, || {
+            let now = self.mark()?;
+            if now.committed != last.committed {
+                last = now;
+            }
+            Ok((last.at.elapsed() > Duration::from_secs(4)).then(|| last.clone()))
+        })
+    }
+
     /// Where they stand after a fault that struck at `at`, or ended then.
     pub fn mark_since(&self, at: Instant) -> Result<Mark> {
         Mark::since(&self.fixture, at)
