@@ -265,3 +265,51 @@ pub fn input_topics(plan: &Pipeline, admin: &Admin) -> Result<Vec<String>, Kafka
 fn no_answer(name: &str) -> KafkaError {
     KafkaError::own("NO_ANSWER", &format!("the cluster did not describe {name}"), true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(asked_s: u64, tried_s: u64) -> Told {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let facts = TopicFacts {
+            id: "id".into(),
+            partitions: 1,
+        };
+        Told {
+            facts,
+            asked: ago(asked_s),
+            tried: ago(tried_s),
+        }
+    }
+
+    #[test]
+    fn what_was_told_counts_for_a_moment() {
+        assert!(told(1, 1).id().is_some());
+        assert!(told(6, 6).id().is_none());
+        // As after a standstill: nobody has tried meanwhile.
+        assert!(told(20, 20).id().is_none());
+    }
+
+    #[test]
+    fn and_longer_while_nobody_answers() {
+        assert!(told(20, 1).id().is_some());
+        assert!(told(20, 6).id().is_none(), "it is time to ask again");
+        assert!(told(20, 6).id_if_unanswered().is_some());
+        for too_old in [told(31, 1).id(), told(31, 31).id_if_unanswered()] {
+            assert!(too_old.is_none());
+        }
+    }
+
+    #[test]
+    fn all_topics_count_or_none() {
+        let topics = [("a", told(1, 1)), ("b", told(9, 9))];
+        let known = Known {
+            topics: topics.map(|(name, told)| (Arc::from(name), told)).into(),
+            marks: None,
+        };
+        assert!(known.ids(&["a"], Told::id).is_some());
+        assert!(known.ids(&["a", "b"], Told::id).is_none());
+        assert!(known.ids(&["a", "c"], Told::id).is_none());
+    }
+}
