@@ -24,8 +24,9 @@ use super::Lane;
 use super::control::Interrupt;
 use super::directory::Directory;
 
-/// How long an answer counts. A standstill of the process counts too.
-pub const CONFIRMED_FOR: Duration = Duration::from_secs(5);
+/// How long an answer counts, a standstill of the process included. A question a second costs
+/// next to nothing.
+pub const CONFIRMED_FOR: Duration = Duration::from_secs(1);
 
 /// How long it counts where nobody answers: as long as it may take to find another node to ask.
 pub const UNANSWERED_MAX: Duration = Duration::from_secs(30);

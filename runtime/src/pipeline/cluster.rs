@@ -22,6 +22,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// The same, where a transaction waits for the answer.
 const QUICK_ANSWER: Duration = Duration::from_secs(1);
 
+/// Distance of two questions that nobody answers.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
 /// A client that has not been open for so long may still be connecting.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -63,7 +66,7 @@ impl Told {
     fn id(&self) -> Option<Arc<str>> {
         let is_fresh = self.asked.elapsed() < CONFIRMED_FOR;
         // Nobody answered a moment ago.
-        let is_tried = self.tried > self.asked && self.tried.elapsed() < CONFIRMED_FOR;
+        let is_tried = self.tried > self.asked && self.tried.elapsed() < ASK_AGAIN;
         let counts = is_fresh || (is_tried && self.asked.elapsed() < UNANSWERED_MAX);
         counts.then(|| Arc::clone(&self.facts.id))
     }
@@ -285,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_was_told_counts_for_a_moment() {
-        assert!(told(1, 1).id().is_some());
+        assert!(told(0, 0).id().is_some());
         assert!(told(6, 6).id().is_none());
         // As after a standstill: nobody has tried meanwhile.
         assert!(told(20, 20).id().is_none());
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn all_topics_count_or_none() {
-        let topics = [("a", told(1, 1)), ("b", told(9, 9))];
+        let topics = [("a", told(0, 0)), ("b", told(9, 9))];
         let known = Known {
             topics: topics.map(|(name, told)| (Arc::from(name), told)).into(),
             marks: None,

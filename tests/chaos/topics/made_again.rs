@@ -78,6 +78,8 @@ pub fn under_load(run: &mut Run) -> Result<()> {
 
 /// Longer than the process is asleep: nobody notices, and nothing is given to another member.
 const SESSION: Duration = Duration::from_secs(45);
+/// Longer than what a pipeline was told of a topic counts: the guarantee ends there.
+const ASLEEP_FOR: Duration = Duration::from_secs(2);
 
 pub fn unseen(run: &mut Run) -> Result<()> {
     let mut load = quick_to_look(run)?;
@@ -130,6 +132,7 @@ pub fn unseen(run: &mut Run) -> Result<()> {
         ),
     );
     load.book.foreign_inputs.push(old.id.clone());
+    std::thread::sleep(ASLEEP_FOR.saturating_sub(frozen.elapsed()));
     load.process(0)?.thaw()?;
     let thawed = Instant::now();
     wait::until_true("all of the new topic, or a stop", Duration::from_mins(1), || {
