@@ -169,6 +169,23 @@ impl LibrdProducer {
         outcome
     }
 
+    /// A transaction that has failed takes no record any more and says no more than that. Any
+    /// other call tells why; this one has no effect in a transaction that was begun.
+    fn explained(&mut self, error: ProduceError) -> ProduceError {
+        let ProduceError::Transaction(TransactionError::Abortable(said)) = error else {
+            return error;
+        };
+        self.registered = true;
+        if !self.begun || said.code != codes::LOCAL_STATE {
+            return TransactionError::Abortable(said).into();
+        }
+        let why = match self.core.client().begin_transaction() {
+            Err(failed) if failed.abortable => failed.error,
+            _ => said,
+        };
+        TransactionError::Abortable(why).into()
+    }
+
     fn await_acknowledgement(&self, deadline: Instant) {
         let until = deadline.min(Instant::now() + ACKNOWLEDGED_MAX);
         while !self.registered
@@ -202,11 +219,9 @@ impl Producer for LibrdProducer {
 
     fn produce(&mut self, record: &Produce<'_>, deadline: Instant) -> Result<(), ProduceError> {
         self.usable()?;
-        self.core.produce(record, deadline).inspect_err(|error| {
-            if let ProduceError::Transaction(TransactionError::Abortable(_)) = error {
-                self.registered = true;
-            }
-        })?;
+        self.core
+            .produce(record, deadline)
+            .map_err(|error| self.explained(error))?;
         self.produced += 1;
         Ok(())
     }

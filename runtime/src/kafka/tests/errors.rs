@@ -457,3 +457,27 @@ fn a_call_that_does_not_come_back_is_left_behind() {
         .unwrap();
     transact(&mut next).unwrap();
 }
+
+#[test]
+fn a_record_that_is_not_taken_any_more_tells_why() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let mut producer = factory(&mock, &["out"]).open(deadline()).unwrap();
+    mock.request_errors(
+        Api::AddPartitionsToTxn,
+        &[Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
+    );
+    producer.begin().unwrap();
+    let until = Instant::now() + GRACE;
+    let error = loop {
+        if let Err(error) = producer.produce(&record(b"value"), deadline()) {
+            break error;
+        }
+        assert!(Instant::now() < until, "nothing was refused");
+    };
+    let ProduceError::Transaction(TransactionError::Abortable(why)) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(why.name, "TOPIC_AUTHORIZATION_FAILED", "{why}");
+    producer.abort(deadline() + GRACE).unwrap();
+    transact(&mut producer).unwrap();
+}
