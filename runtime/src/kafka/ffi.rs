@@ -22,6 +22,8 @@ pub mod message;
 #[cfg(feature = "slow-tests")]
 pub mod mock;
 pub mod produce;
+#[cfg(target_env = "gnu")]
+mod waits;
 
 /// librdkafka's version, as it names itself.
 pub fn version() -> String {

@@ -47,6 +47,8 @@ unsafe impl Send for Raw {}
 
 impl Client {
     pub fn new(kind: Kind, conf: Conf) -> Result<Self, KafkaError> {
+        #[cfg(target_env = "gnu")]
+        super::waits::install();
         let (conf, hooks) = conf.into_parts();
         let raw_kind = match kind {
             Kind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
