@@ -92,7 +92,10 @@ fn soak(run: &mut Run) -> Result<()> {
             .set(&output, json!({ "topic": topic, "partition": "input" }))?;
     }
     load.feed_at(RECORDS_PER_SECOND)?;
-    load.start()?;
+    let mut command = load.command()?;
+    // The kernel may join small pages into one of 2 MiB at any time, and count all of it.
+    command.env("MIMALLOC_ALLOW_THP", "0");
+    load.start_command(command)?;
     load.process(0)?.wait_ready()?;
     load.wait_moving(Duration::from_mins(1))?;
 
