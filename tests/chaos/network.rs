@@ -111,7 +111,7 @@ fn replies_delayed(run: &mut Run) -> Result<()> {
     doubtful(run, 1, Action::DelayReply(Duration::from_secs(12)))
 }
 
-/// Each request of a transaction takes effect, and its sender does not hear of it in time.
+/// Each kind of request of a transaction reaches its node, and its sender does not hear in time what came of it.
 fn doubtful(run: &mut Run, times: usize, action: Action) -> Result<()> {
     let mut load = Load::begin(run, 1)?;
     let prefix = load.fixture.ids();

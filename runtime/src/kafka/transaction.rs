@@ -36,11 +36,10 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// An abort right after the begin can be fatal (librdkafka 4849): it waits this long for
 /// an acknowledgement, which proves that the coordinator knows the transaction.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
-/// With so many hanging, a further one is opened this often: they may hang for long, and it
-/// may not.
-const ONE_MORE: Duration = Duration::from_mins(1);
 /// So many producers of one lane may hang at once before no further one is opened.
 pub(super) const LEFT_BEHIND_MAX: usize = 4;
+/// Or only this often: they may hang for long, and it may not.
+const ONE_MORE: Duration = Duration::from_mins(1);
 
 /// Opens producers that carry on one transactional id.
 #[derive(Debug, Clone)]
@@ -355,7 +354,7 @@ fn classify(failed: CallFailed) -> Verdict {
         Verdict::Again(error)
     } else {
         Verdict::End(TransactionError::Fatal {
-            fenced: codes::is_fenced(error.code),
+            fenced: false,
             cause: error,
         })
     }
