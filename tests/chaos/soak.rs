@@ -103,7 +103,10 @@ fn soak(run: &mut Run) -> Result<()> {
     let injection = Injection::new(&cluster, &load.fixture, goal);
     let folder = binary::kept_folder("chaos")?;
     let mut csv = File::create(folder.join("soak.csv"))?;
-    writeln!(csv, "seconds,resident_kib,files,threads,committed,aborted,inits")?;
+    writeln!(
+        csv,
+        "seconds,anonymous_kib,resident_kib,files,threads,committed,aborted,inits"
+    )?;
     let keep = move |sample: &Sample| write_line(&mut csv, sample);
     let prefix = injection.prefix().to_owned();
     let watch = Watch::start(pid, Arc::clone(cluster.wire()), prefix, keep)?;
@@ -150,6 +153,7 @@ fn soak(run: &mut Run) -> Result<()> {
 fn write_line(csv: &mut File, sample: &Sample) -> Result<()> {
     let Sample { seconds, vitals, .. } = sample;
     let Vitals {
+        anonymous_kib,
         resident_kib,
         files,
         threads,
@@ -157,7 +161,7 @@ fn write_line(csv: &mut File, sample: &Sample) -> Result<()> {
     let (committed, aborted, inits) = (sample.committed, sample.aborted, sample.inits);
     writeln!(
         csv,
-        "{seconds:.3},{resident_kib},{files},{threads},{committed},{aborted},{inits}"
+        "{seconds:.3},{anonymous_kib},{resident_kib},{files},{threads},{committed},{aborted},{inits}"
     )?;
     Ok(())
 }
@@ -231,7 +235,7 @@ impl Record {
         let columns = [
             Column {
                 name: "memory in KiB",
-                value: |vitals| vitals.resident_kib,
+                value: |vitals| vitals.anonymous_kib,
                 bound: &|level| MEMORY_RISE * level,
             },
             Column {

@@ -21,8 +21,8 @@ type Panel = (&'static str, RGBColor, fn(&Sample) -> f64);
 #[allow(clippy::cast_precision_loss, reason = "as exact as pixels are")]
 pub fn draw(path: &Path, samples: &[Sample], phases: &[Phase]) -> Result<()> {
     let panels: [Panel; 3] = [
-        ("resident memory, MiB", BLUE, |sample| {
-            sample.vitals.resident_kib as f64 / 1024.0
+        ("memory without pages of files, MiB", BLUE, |sample| {
+            sample.vitals.anonymous_kib as f64 / 1024.0
         }),
         ("open files", RED, |sample| sample.vitals.files as f64),
         ("threads", BLACK, |sample| sample.vitals.threads as f64),

@@ -16,6 +16,10 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vitals {
+    /// Memory that it has allocated and touched. Pages of files are not among it: those of its code
+    /// come when they are first run, and the kernel takes them away again as it likes.
+    pub anonymous_kib: u64,
+    /// With the pages of files.
     pub resident_kib: u64,
     pub files: u64,
     pub threads: u64,
@@ -25,6 +29,7 @@ impl Vitals {
     pub fn of(pid: u32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         Ok(Self {
+            anonymous_kib: field(&status, "RssAnon:")?,
             resident_kib: field(&status, "VmRSS:")?,
             files: u64::try_from(fs::read_dir(format!("/proc/{pid}/fd"))?.count())?,
             threads: field(&status, "Threads:")?,
@@ -130,7 +135,8 @@ mod tests {
     fn what_a_process_uses_is_read() {
         let pid = std::process::id();
         let before = Vitals::of(pid).unwrap();
-        assert!(before.resident_kib > 100 && before.threads >= 1 && before.files >= 3);
+        assert!(before.anonymous_kib > 100 && before.resident_kib > before.anonymous_kib);
+        assert!(before.threads >= 1 && before.files >= 3);
         let held: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         assert!(Vitals::of(pid).unwrap().files >= before.files.saturating_sub(20) + 50);
         drop(held);
