@@ -10,6 +10,7 @@
 //! none of them was an error.
 
 mod assemble;
+mod dedup;
 pub mod document;
 pub mod finding;
 mod fit;

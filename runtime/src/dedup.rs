@@ -9,6 +9,8 @@
 //! | --- | --- |
 //! | `message_id`, `pointer` | what a record's id is |
 //! | `claim` | what is asked of a store, and what it answers |
+//! | `judge` | one batch against the claims |
+//! | `store` | where claims are held |
 //! | `memory` | claims of this process |
 //!
 //! Invariants:
@@ -19,6 +21,8 @@
 //! - of the records of one batch, those that come later are repeats of those before.
 
 pub mod claim;
+pub mod judge;
 pub mod memory;
 pub mod message_id;
 mod pointer;
+pub mod store;

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `polling` | what comes in: records, and news of the group |
 //! | `work`, `writes`, `outgoing` | one batch: stages, produce, what becomes of failed records |
+//! | `repeats` | what of a batch was met before |
 //! | `ending` | how a transaction commits |
 //! | `recovery` | what follows when one cannot: abort, new producer, resolve, rewind |
 //! | `assignment`, `gaps` | partitions that come and go, and where they start |
@@ -45,6 +46,7 @@ pub mod partitions;
 mod polling;
 pub mod provenance;
 mod recovery;
+mod repeats;
 pub mod report;
 pub mod resync;
 pub mod retries;
@@ -63,6 +65,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::dedup::judge::Dedup;
 use crate::fault::{self, Sabotage};
 use crate::kafka::hurry::HURRIED_MAX;
 use crate::kafka::{Consumer, FailedDelivery, Producer, ProducerFactory, TopicPartition, TransactionError};
@@ -103,6 +106,7 @@ pub struct Parts<C, F, D, G: GuestFactory> {
     pub index: usize,
     pub consumer: C,
     pub producers: F,
+    pub dedup: Option<Dedup>,
     pub stages: Stages<G>,
     pub directory: Arc<D>,
     /// What the topics take, in the order of [`Pipeline::produced_topics`].
@@ -119,6 +123,9 @@ pub struct Lane<C: Consumer, F: ProducerFactory, D, G: GuestFactory> {
     producers: F,
     /// `None` only while it is being replaced.
     producer: Option<F::Producer>,
+    dedup: Option<Dedup>,
+    /// Of the store that holds the message ids.
+    store_away: Backoff,
     stages: Stages<G>,
     directory: Arc<D>,
     budget: Arc<CommitBudget>,
@@ -173,6 +180,8 @@ where
             consumer: parts.consumer,
             producers: parts.producers,
             producer: None,
+            dedup: parts.dedup,
+            store_away: Backoff::default(),
             stages: parts.stages,
             directory: parts.directory,
             budget: parts.budget,

@@ -4,6 +4,7 @@
 //! passed, so nothing behind this module asks again whether a name resolves, a
 //! duration is positive or two timeouts fit together. Nothing here does I/O.
 
+mod dedup;
 mod topics;
 
 use std::fmt;
@@ -11,6 +12,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use dedup::{ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError};
 
 /// One pipeline, as it will run.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub struct Pipeline {
     pub source: PathBuf,
     pub cluster: Cluster,
     pub input: Input,
+    /// Comes before all stages.
+    pub dedup: Option<Arc<Dedup>>,
     /// In the order in which a batch passes through them; at least one.
     pub stages: Vec<WasmStage>,
     /// Named outputs. `stages` and `Emission`s refer to them by [`OutputIndex`].

@@ -13,6 +13,7 @@
 //!
 //! - records are decided from the first on, without a gap: `0..decided`;
 //! - a failed record emits nothing, whichever stage it failed in;
+//! - a record that is left out ([`Sifted`]) is decided with the others, and shown to no stage;
 //! - what a record emits is visited in one piece, records in their order;
 //! - at most one result lies in the memory of an instance, since a guest may reuse the place
 //!   of the one before: an older one is copied out before the next call. With one call per
@@ -24,6 +25,7 @@ mod failure;
 mod outcome;
 mod run;
 mod search;
+mod sifted;
 mod visit;
 mod wasm;
 
@@ -36,4 +38,5 @@ pub use chain::{Stages, output_names};
 pub use emission::{Emission, cut, record_bytes};
 pub use failure::{Failure, FailureKind, Refusal};
 pub use outcome::{Allowance, Outcome, Stopped};
+pub use sifted::Sifted;
 pub use wasm::{Guest, GuestFactory};

@@ -14,7 +14,7 @@ use super::fit::Fit;
 use super::layers::Places;
 use super::place::KeyPath;
 use super::topics::{self, Written};
-use super::{kafka, module};
+use super::{dedup, kafka, module};
 use crate::plan::{
     BatchLimits, Commit, Delivery, FailureLimit, HeaderStyle, Input, InternalTopics, Limits, OnError, OnGap,
     Output, PartitionBy, Pipeline, PipelineName, Provenance, Retry, Start, Then, TimestampFrom, WasmStage,
@@ -52,8 +52,8 @@ pub fn pipeline(
         })
     });
     let delivery = delivery(document.delivery);
-    not_yet(document, places, findings);
-    delivery_rules(document, places, findings);
+    let dedup = dedup::dedup(document, places, findings);
+    state(document, places, findings);
     let stages = stages(document, places, environment, findings);
     let commit = commit(&document.commit);
     Fit {
@@ -70,6 +70,7 @@ pub fn pipeline(
         source: places.file().to_owned(),
         cluster,
         input: input?,
+        dedup,
         stages: stages.into_iter().map(|(_, stage)| stage).collect(),
         outputs: outputs.into_iter().map(|(_, output)| output).collect(),
         on_error,
@@ -285,7 +286,7 @@ fn written(outputs: &[(KeyPath, Output)], on_error: &OnError) -> Vec<Written> {
     outputs.chain(dead_letter).collect()
 }
 
-fn stage_path(index: usize) -> KeyPath {
+pub(super) fn stage_path(index: usize) -> KeyPath {
     KeyPath::of("stages").join(index)
 }
 
@@ -355,69 +356,17 @@ fn stage(
     })
 }
 
-/// Words of the contract that this version reads and does not run.
-fn not_yet(document: &Document, places: &Places, findings: &mut Vec<Finding>) {
-    let mut report = |path: KeyPath, word: &str| {
-        let what = format!("this version of Strait does not run `{word}` yet");
-        findings.push(places.error(Code::NotYet, &path, what, "remove it; a later version brings it"));
-    };
-    let mut wasm = false;
-    for (index, stage) in document.stages.iter().flatten().enumerate() {
-        wasm |= stage.wasm.is_some();
-        if stage.dedup.is_some() {
-            report(stage_path(index).join("dedup"), "dedup");
-        }
-    }
-    if !document.state.is_empty() {
-        report(KeyPath::of("state"), "state");
-    }
-    let only_dedup = !wasm
-        && document
-            .stages
-            .iter()
-            .flatten()
-            .any(|stage| stage.dedup.is_some());
-    if only_dedup {
-        let what = "no stage calls a transform";
-        findings.push(places.error(
-            Code::KeyMissing,
-            &KeyPath::of("stages"),
-            what,
-            "write a `wasm` stage",
-        ));
-    }
-}
-
-/// What needs which guarantee: claims and state that follow the transaction need one.
-fn delivery_rules(document: &Document, places: &Places, findings: &mut Vec<Finding>) {
-    let delivery = document.delivery;
-    if delivery == document::Delivery::ExactlyOnce {
+/// Keyed state is read, and not run by this version.
+fn state(document: &Document, places: &Places, findings: &mut Vec<Finding>) {
+    if document.state.is_empty() {
         return;
     }
-    let lossy = delivery == document::Delivery::AtMostOnce;
-    let mut report = |path: KeyPath, what: &str| {
+    let path = KeyPath::of("state");
+    let what = "this version of Strait does not run `state` yet";
+    findings.push(places.error(Code::NotYet, &path, what, "remove it; a later version brings it"));
+    if document.delivery != document::Delivery::ExactlyOnce {
+        let what = "keyed state needs exactly_once";
         let remedy = "write `delivery: exactly_once`, or remove it";
         findings.push(places.error(Code::DeliveryRule, &path, what, remedy));
-    };
-    for (index, stage) in document.stages.iter().flatten().enumerate() {
-        let Some(dedup) = &stage.dedup else { continue };
-        let changelog = matches!(
-            dedup.store,
-            document::StoreChoice::Name(document::StoreName::Changelog)
-        );
-        if lossy {
-            report(
-                stage_path(index).join("dedup"),
-                "dedup under at_most_once would drop records that were never delivered",
-            );
-        } else if changelog {
-            report(
-                stage_path(index).join("dedup").join("store"),
-                "the store `changelog` needs exactly_once",
-            );
-        }
-    }
-    if !document.state.is_empty() {
-        report(KeyPath::of("state"), "keyed state needs exactly_once");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::dedup::message_id::IdSource;
 use crate::plan::PipelineName;
 
 /// Why a text is not a value of its kind, and what one looks like.
@@ -355,19 +356,13 @@ fn pattern(text: &str) -> Result<(), Wrong> {
 }
 
 fn message_id(text: &str) -> Result<(), Wrong> {
-    let fits = match text.split_once(':') {
-        None => matches!(text, "key" | "value"),
-        Some(("header", name)) => !name.is_empty(),
-        Some(("json", pointer)) => pointer.is_empty() || pointer.starts_with('/'),
-        Some(_) => false,
+    let wrong = || {
+        Wrong::new(
+            format!("`{text}` names no message id"),
+            "write key, value, header:NAME or json:/POINTER",
+        )
     };
-    if fits {
-        return Ok(());
-    }
-    Err(Wrong::new(
-        format!("`{text}` names no message id"),
-        "write key, value, header:NAME or json:/POINTER",
-    ))
+    IdSource::parse(text).map(drop).ok_or_else(wrong)
 }
 
 fn address(text: &str) -> Result<(), Wrong> {

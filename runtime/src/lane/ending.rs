@@ -279,7 +279,10 @@ where
         self.last_offsets = now;
         self.backoff.reset();
         self.fenced_in_a_row = 0;
-        self.report.degraded(None);
+        // What was decided before the store went away says nothing of it.
+        if self.store_away.failures() == 0 {
+            self.report.degraded(None);
+        }
         if let Some(open) = self.open.take() {
             self.report.committed(&self.plan, &open, self.partitions.iter());
         }

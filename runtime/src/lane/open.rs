@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::dedup::judge::Counts;
 use crate::lane::commit_policy::Size;
 use crate::stage::FailureKind;
 
@@ -29,6 +30,8 @@ pub struct Open {
     pub produced: Vec<u64>,
     pub filtered: u64,
     pub retried: u64,
+    /// What the message ids of its records were.
+    pub ids: Counts,
     pub skipped: BTreeMap<FailureKind, u64>,
     pub dead_lettered: BTreeMap<FailureKind, u64>,
     timestamps_ms: Vec<i64>,
@@ -47,6 +50,7 @@ impl Open {
             produced: vec![0; topics],
             filtered: 0,
             retried: 0,
+            ids: Counts::default(),
             skipped: BTreeMap::new(),
             dead_lettered: BTreeMap::new(),
             timestamps_ms: Vec::new(),

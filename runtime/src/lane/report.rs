@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strait_sdk::batch::Record;
 
+use crate::dedup::store::StoreAway;
 use crate::guest::FaultKind;
 use crate::health::PipelineHealth;
 use crate::kafka::{KafkaError, TopicPartition, TransactionError};
@@ -95,6 +96,16 @@ impl Report {
             tracing::warn!(lane = self.lane, %reason, "degraded");
         }
         self.health.degraded(self.lane, reason);
+    }
+
+    /// Message ids were claimed, or should have been.
+    pub fn claimed(&self, took: Duration, ids_held: usize) {
+        self.metrics.claimed(took, ids_held);
+    }
+
+    pub fn store_away(&self, away: &StoreAway) {
+        self.metrics.store_away();
+        self.degraded(Some(away.to_string()));
     }
 
     pub fn assigned(&self, partitions: usize) {
@@ -207,6 +218,7 @@ impl Report {
         }
         self.metrics.filtered(open.filtered);
         self.metrics.retried(open.retried);
+        self.metrics.identified(open.ids);
         for (kind, count) in &open.skipped {
             self.metrics.skipped(*kind, *count);
         }

@@ -4,6 +4,7 @@
 mod arms;
 #[cfg(feature = "fault-injection")]
 mod faults;
+mod repeats;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use super::outgoing::Capacity;
 use super::report::Report;
 use super::testing::{Faults, Log, MemoryConsumer, MemoryDirectory, MemoryProducers, Rec, Script};
 use super::{Lane, Parts};
+use crate::dedup::judge::Dedup;
+use crate::dedup::store::Stores;
 use crate::health::Health;
 use crate::kafka::{
     Consumer, FailedDelivery, Flaw, KafkaError, Producer, ProducerFactory, TopicPartition, TransactionError,
@@ -45,6 +48,7 @@ fn plan(then: Then) -> Pipeline {
             start: Start::Earliest,
             on_gap: OnGap::Stop,
         },
+        dedup: None,
         stages: vec![WasmStage {
             name: "wasm".into(),
             module: ModuleSource::File("none.wasm".into()),
@@ -115,7 +119,12 @@ where
     let metrics = Metrics::new("test").pipeline(&plan.name);
     let health = Health::new(Duration::from_mins(1)).pipeline(&plan.name, 1);
     let failures = Arc::new(FailureLog::new(plan.name.clone(), Values::Masked));
+    let dedup = plan.dedup.as_ref().map(|dedup| {
+        let store = Stores::new(dedup).open();
+        Dedup::new(Arc::clone(dedup), &plan.name, "cluster", store)
+    });
     let mut lane = Lane::new(Parts {
+        dedup,
         stages: Stages::new(&plan, &[Script]).unwrap(),
         index: 0,
         consumer,

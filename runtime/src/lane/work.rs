@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use strait_sdk::batch::Record;
 
+use crate::dedup::judge::Judged;
 use crate::fault::{self, Point};
 use crate::kafka::{Consumer, Producer, ProducerFactory, TopicPartition};
-use crate::plan::Then;
+use crate::plan::{OnMissingId, Then};
 use crate::stage::{Allowance, Failure, FailureKind, GuestFactory, Outcome, Stopped};
 
 use super::Lane;
@@ -30,6 +31,8 @@ pub(super) struct Turn {
     before: Option<i64>,
     /// In a transaction in which nothing else is.
     alone: bool,
+    /// What is a repeat, where the pipeline wants to know.
+    pub judged: Option<Judged>,
 }
 
 /// Failures of a record that takes down whatever it runs in, and so ends a search for it.
@@ -53,15 +56,15 @@ where
 {
     /// Decides one batch of the partition in this slot.
     pub(super) fn decide(&mut self, slot: usize) -> Result<(), Interrupt> {
-        let Some(turn) = self.turn(slot)? else {
+        let Some(mut turn) = self.turn(slot)? else {
             return Ok(());
         };
         let condemned = self.condemned.get(&turn.id);
         if let Some(condemned) = condemned.filter(|condemned| condemned.offset == turn.next) {
             let (kind, reason) = (condemned.kind(), condemned.reason());
-            self.fail_condemned(&turn, kind, reason)?;
+            self.fail_condemned(&mut turn, kind, reason)?;
         } else {
-            self.run_stages(&turn)?;
+            self.run_stages(&mut turn)?;
         }
         // What ran alone is committed alone.
         if turn.alone {
@@ -101,6 +104,7 @@ where
             next,
             before,
             alone,
+            judged: None,
         }))
     }
 
@@ -119,21 +123,28 @@ where
             .sum()
     }
 
-    fn run_stages(&mut self, turn: &Turn) -> Result<(), Interrupt> {
+    fn run_stages(&mut self, turn: &mut Turn) -> Result<(), Interrupt> {
+        let limits = self.plan.stages.first().map(|stage| stage.batch);
+        let (Some(limits), Some(partition)) = (limits, self.partitions.at(turn.slot)) else {
+            return Ok(());
+        };
+        let count = partition.backlog.batch(limits, turn.before).len();
+        if !self.judge(turn, count) {
+            return Ok(());
+        }
         self.begin()?;
         let allowance = Allowance {
             guest_time_left: self.guest_time_left(),
             tried: self.retries.tried(&turn.id, turn.next),
             retries_max: self.retries.max(),
         };
-        let limits = self.plan.stages.first().map(|stage| stage.batch);
-        let (Some(limits), Some(partition)) = (limits, self.partitions.at(turn.slot)) else {
+        let Some(partition) = self.partitions.at(turn.slot) else {
             return Ok(());
         };
-        let batch = partition.backlog.batch(limits, turn.before);
+        let batch = partition.backlog.front(count);
+        let sifted = turn.judged.as_ref().and_then(Judged::sifted);
         let started = Instant::now();
-        let mut outcome = self.stages.run(&turn.id, batch, allowance);
-        let count = batch.len();
+        let mut outcome = self.stages.run_sifted(&turn.id, batch, sifted, allowance);
         self.report.processing(started.elapsed());
         if let Some(open) = &mut self.open {
             open.tried += count;
@@ -179,10 +190,15 @@ where
 
     /// Under the policy `stop` the first failure ends the pipeline, and what precedes it counts.
     fn stop_at_failure(&mut self, turn: &Turn, outcome: &mut Outcome) -> Option<String> {
-        if self.plan.on_error.then != Then::Stop {
-            return None;
-        }
-        let failure = outcome.failures.first()?.clone();
+        let stops_without_id = self
+            .plan
+            .dedup
+            .as_ref()
+            .is_some_and(|dedup| dedup.on_missing_id == OnMissingId::Stop);
+        let then_stop = self.plan.on_error.then == Then::Stop;
+        let stops =
+            |failure: &&Failure| then_stop || (stops_without_id && failure.kind == FailureKind::MissingId);
+        let failure = outcome.failures.iter().find(stops)?.clone();
         self.stages.stop_before(outcome, failure.record);
         let offset = self
             .partitions
@@ -190,12 +206,16 @@ where
             .and_then(|p| p.backlog.offset_at(failure.record))
             .unwrap_or(turn.next);
         Some(format!(
-            "record {} offset {offset} failed ({}, stage {}): {}; set on_error.then to skip or dead_letter to go on \
-             without such records",
+            "record {} offset {offset} failed ({}, stage {}): {}; {} to go on without such records",
             turn.id,
             failure.kind.as_str(),
             failure.stage,
-            failure.reason
+            failure.reason,
+            if failure.kind == FailureKind::MissingId {
+                "set on_missing_id to pass or dead_letter"
+            } else {
+                "set on_error.then to skip or dead_letter"
+            },
         ))
     }
 
@@ -232,6 +252,9 @@ where
             .iter()
             .filter(|record| record.offset() < partition.redelivered_below)
             .count();
+        if let Some(judged) = &turn.judged {
+            open.ids += judged.counts(decided.len());
+        }
         open.records += decided.len();
         open.filtered += outcome.filtered;
         open.sample(decided.len(), decided.iter().map(Record::timestamp_ms));
@@ -289,7 +312,16 @@ where
     }
 
     /// A record that the broker refuses even when it stands alone has failed, unprocessed.
-    fn fail_condemned(&mut self, turn: &Turn, kind: FailureKind, reason: String) -> Result<(), Interrupt> {
+    fn fail_condemned(
+        &mut self,
+        turn: &mut Turn,
+        kind: FailureKind,
+        reason: String,
+    ) -> Result<(), Interrupt> {
+        // Its claim stands, so that repeats of it are dropped.
+        if !self.judge(turn, 1) {
+            return Ok(());
+        }
         self.begin()?.tried += 1;
         let last_stage = self
             .plan

@@ -5,6 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::dedup::judge::Dedup;
+use crate::dedup::store::Stores;
 use crate::guest::Module;
 use crate::kafka::consumer::LibrdConsumer;
 use crate::kafka::plain::PlainProducerFactory;
@@ -12,6 +14,7 @@ use crate::kafka::settings::{ConsumerSettings, OutputTopic, ProducerSettings};
 use crate::kafka::transaction::LibrdProducerFactory;
 use crate::kafka::{Consumer, Producer, ProducerFactory};
 use crate::lane::control::{LaneControl, LaneEnd};
+use crate::lane::directory::Directory;
 use crate::lane::report::Report;
 use crate::lane::{Lane, Parts};
 use crate::plan::{Delivery, Pipeline};
@@ -68,6 +71,7 @@ impl LaneStarter<'_> {
             facts: self.facts.clone(),
             control: self.control.clone(),
             budget: Arc::clone(&self.supervisor.budget),
+            claims: self.supervisor.claims.clone(),
             transactional_id: self
                 .supervisor
                 .identity
@@ -110,6 +114,7 @@ struct Seed {
     facts: Facts,
     control: LaneControl,
     budget: Arc<crate::lane::commit_policy::CommitBudget>,
+    claims: Option<Stores>,
     transactional_id: String,
     report: Report,
 }
@@ -146,10 +151,16 @@ impl Seed {
             Ok(stages) => stages,
             Err(fault) => return LaneEnd::Failed(format!("cannot start the transform: {fault}")),
         };
+        let dedup = self.plan.dedup.iter().zip(self.claims);
+        let dedup = dedup.map(|(plan, claims)| {
+            let cluster_id = self.facts.directory.cluster_id();
+            Dedup::new(Arc::clone(plan), &self.plan.name, &cluster_id, claims.open())
+        });
         let lane = Lane::new(Parts {
             index: self.index,
             consumer,
             producers,
+            dedup: dedup.last(),
             stages,
             directory: Arc::clone(&self.facts.directory),
             capacities: Arc::clone(&self.facts.capacities),

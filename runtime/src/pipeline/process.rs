@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use crate::dedup::store::Stores;
 use crate::health::Health;
 use crate::lane::commit_policy::CommitBudget;
 use crate::lane::control::LaneControl;
@@ -93,6 +94,7 @@ impl Process {
                 identity: Arc::clone(&identity),
                 modules,
                 budget: Arc::clone(&budget),
+                claims: plan.dedup.as_deref().map(Stores::new),
                 control: control.clone(),
                 until_end: settings.until_end,
                 plan: Arc::new(plan),

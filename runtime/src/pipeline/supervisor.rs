@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::dedup::store::Stores;
 use crate::guest::Module;
 use crate::health::PipelineHealth;
 use crate::kafka::{KafkaError, TransactionError};
@@ -30,6 +31,8 @@ pub struct Supervisor {
     pub record: Arc<Record>,
     pub modules: Vec<Module>,
     pub budget: Arc<CommitBudget>,
+    /// Where message ids are held; the lanes share what can be shared.
+    pub claims: Option<Stores>,
     pub control: LaneControl,
     pub metrics: PipelineMetrics,
     pub health: PipelineHealth,

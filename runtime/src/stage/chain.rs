@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use strait_sdk::batch::Record;
 
-use super::emission::{Emission, Tried};
-use super::run::{FAILED, Run};
+use super::emission::{Carried, Emission, Tried};
+use super::run::{DROPPED, FAILED, Run};
 use super::search::Origins;
 use super::visit::{levels, origins};
 use super::wasm::WasmStage;
-use super::{Allowance, Failure, GuestFactory, Outcome, Refusal};
+use super::{Allowance, Failure, GuestFactory, Outcome, Refusal, Sifted};
 use crate::guest::{GuestFault, Module};
 use crate::kafka::TopicPartition;
 use crate::plan::Pipeline;
@@ -33,8 +33,10 @@ pub fn output_names(plan: &Pipeline, stage: usize) -> Vec<String> {
 /// The stages of one lane, each with its instance.
 pub struct Stages<F: GuestFactory = Module> {
     pub(super) chain: Vec<WasmStage<F>>,
-    /// How many outputs each record of the last run has, or [`FAILED`].
+    /// How many outputs each record of the last run has, [`FAILED`] or [`DROPPED`].
     pub(super) parts: Vec<u32>,
+    /// Which records of the last run entered the first stage, if not all did.
+    pub(super) passing: Option<Vec<u32>>,
     /// How often the first record of the last run was tried before.
     tried: u32,
     /// No output of the last run is larger.
@@ -64,6 +66,7 @@ impl<F: GuestFactory + Clone> Stages<F> {
         Ok(Self {
             chain: chain.collect::<Result<_, _>>()?,
             parts: Vec::new(),
+            passing: None,
             tried: 0,
             largest_bytes: 0,
             now: Instant::now,
@@ -80,10 +83,23 @@ impl<F: GuestFactory> Stages<F> {
         records: &[R],
         allowance: Allowance,
     ) -> Outcome {
+        self.run_sifted(partition, records, None, allowance)
+    }
+
+    /// The same, of a batch of which some records may be left out.
+    pub fn run_sifted<R: Record>(
+        &mut self,
+        partition: &TopicPartition,
+        records: &[R],
+        sifted: Option<Sifted>,
+        allowance: Allowance,
+    ) -> Outcome {
         self.give_back();
         self.tried = allowance.tried;
+        self.parts.resize(records.len(), 0);
+        let failures = self.leave_out(sifted);
         if allowance.tried == 0 {
-            return self.pass(partition, records, allowance);
+            return self.pass(partition, records, failures, allowance);
         }
         let attempts = std::iter::once(allowance.tried).chain(std::iter::repeat(0));
         let tried: Vec<Tried<'_, R>> = records
@@ -91,7 +107,22 @@ impl<F: GuestFactory> Stages<F> {
             .zip(attempts)
             .map(|(record, attempt)| Tried { record, attempt })
             .collect();
-        self.pass(partition, &tried, allowance)
+        self.pass(partition, &tried, failures, allowance)
+    }
+
+    /// Gives the failures of what is left out.
+    fn leave_out(&mut self, sifted: Option<Sifted>) -> Vec<Failure> {
+        self.passing = None;
+        let Some(sifted) = sifted else { return Vec::new() };
+        let failed = sifted.failures.iter().map(|failure| (failure.record, FAILED));
+        let dropped = sifted.dropped.iter().map(|place| (*place as usize, DROPPED));
+        for (record, fate) in failed.chain(dropped) {
+            if let Some(parts) = self.parts.get_mut(record) {
+                *parts = fate;
+            }
+        }
+        self.passing = Some(sifted.passing);
+        sifted.failures
     }
 
     /// No output of the last run has more bytes of key, value and headers.
@@ -190,20 +221,30 @@ impl<F: GuestFactory> Stages<F> {
         &mut self,
         partition: &TopicPartition,
         records: &[R],
+        failures: Vec<Failure>,
         allowance: Allowance,
     ) -> Outcome {
-        self.parts.resize(records.len(), 0);
-        let mut run = Run::new(partition, &mut self.parts, allowance, self.now);
+        let entering = entering(self.passing.as_deref(), records.len());
+        let mut run = Run::new(partition, &mut self.parts, failures, allowance, self.now);
         for index in 0..self.chain.len() {
             let (before, after) = self.chain.split_at_mut(index);
             let Some(stage) = after.first_mut() else { break };
             let Some(previous) = before.last() else {
-                run.pass(stage, records, Origins::Own(records.len()));
+                match entering {
+                    Origins::Passing(places) => {
+                        let passing = places.iter().filter_map(|place| records.get(*place as usize));
+                        let passing: Vec<_> = passing.map(Carried::new).collect();
+                        run.pass(stage, &passing, entering);
+                    }
+                    Origins::Own(_) | Origins::Table(_) => run.pass(stage, records, entering),
+                }
                 continue;
             };
             let mut links = std::mem::take(&mut stage.links);
-            run.link(previous, origins(before, records.len()), &mut links);
-            let inputs = levels(before, &links, records).pop().unwrap_or_default();
+            run.link(previous, origins(before, entering), &mut links);
+            let inputs = levels(before, entering, &links, records)
+                .pop()
+                .unwrap_or_default();
             run.pass(stage, &inputs, Origins::Table(&links));
             stage.links = links;
         }
@@ -211,6 +252,11 @@ impl<F: GuestFactory> Stages<F> {
         self.largest_bytes = largest_bytes;
         outcome
     }
+}
+
+/// What enters the first stage of a batch of this many records.
+pub(super) fn entering(passing: Option<&[u32]>, records: usize) -> Origins<'_> {
+    passing.map_or(Origins::Own(records), Origins::Passing)
 }
 
 #[cfg(test)]

@@ -350,6 +350,7 @@ pub fn plan(stages: usize, batch: BatchLimits) -> Pipeline {
             start: Start::Earliest,
             on_gap: OnGap::Stop,
         },
+        dedup: None,
         stages: (1..=stages).map(stage).collect(),
         outputs: vec![output("default"), output("audit")],
         on_error: OnError {

@@ -17,12 +17,15 @@ use crate::kafka::TopicPartition;
 /// Stands where the number of a record's outputs would.
 pub(super) const FAILED: u32 = u32::MAX;
 
+/// The same of a record that was left out of the stages.
+pub(super) const DROPPED: u32 = FAILED - 1;
+
 /// The state of one run.
 pub(super) struct Run<'r> {
     partition: &'r TopicPartition,
     allowance: Allowance,
     now: fn() -> Instant,
-    /// How many outputs each record has so far, or [`FAILED`].
+    /// How many outputs each record has so far, [`FAILED`] or [`DROPPED`].
     parts: &'r mut Vec<u32>,
     /// Records from here on are not decided. Falls when a stage stops early.
     decided: usize,
@@ -36,9 +39,11 @@ pub(super) struct Run<'r> {
 }
 
 impl<'r> Run<'r> {
+    /// `failures`: those of records that failed before the first stage.
     pub(super) fn new(
         partition: &'r TopicPartition,
         parts: &'r mut Vec<u32>,
+        failures: Vec<Failure>,
         allowance: Allowance,
         now: fn() -> Instant,
     ) -> Self {
@@ -49,7 +54,7 @@ impl<'r> Run<'r> {
             decided: parts.len(),
             parts,
             stopped: None,
-            failures: Vec::new(),
+            failures,
             faults: Vec::new(),
             last_fault: None,
             guest_time: Duration::ZERO,
@@ -89,7 +94,7 @@ impl<'r> Run<'r> {
         inputs: &[T],
         origins: Origins<'_>,
     ) {
-        let first = matches!(origins, Origins::Own(_));
+        let first = !matches!(origins, Origins::Table(_));
         let mut search = Search::new(origins);
         loop {
             let limits = stage.batch;

@@ -17,6 +17,8 @@ use std::ops::Range;
 pub(super) enum Origins<'a> {
     /// The first stage: this many records, each its own origin.
     Own(usize),
+    /// The first stage, of a batch of which only these records enter it.
+    Passing(&'a [u32]),
     /// A later stage.
     Table(&'a [Link]),
 }
@@ -33,6 +35,7 @@ impl Origins<'_> {
     pub(super) fn len(self) -> usize {
         match self {
             Self::Own(len) => len,
+            Self::Passing(places) => places.len(),
             Self::Table(links) => links.len(),
         }
     }
@@ -42,6 +45,7 @@ impl Origins<'_> {
     pub(super) fn of(self, index: usize) -> usize {
         match self {
             Self::Own(_) => index,
+            Self::Passing(places) => places.get(index).map_or(usize::MAX, |place| *place as usize),
             Self::Table(links) => links.get(index).map_or(usize::MAX, |link| link.origin as usize),
         }
     }
@@ -56,7 +60,7 @@ impl Origins<'_> {
     fn group_start(self, index: usize) -> usize {
         let origin = self.of(index);
         match self {
-            Self::Own(_) => index,
+            Self::Own(_) | Self::Passing(_) => index,
             Self::Table(links) => links.partition_point(|link| (link.origin as usize) < origin),
         }
     }
@@ -65,7 +69,7 @@ impl Origins<'_> {
     pub(super) fn group_end(self, index: usize) -> usize {
         let origin = self.of(index);
         match self {
-            Self::Own(_) => index.saturating_add(1),
+            Self::Own(_) | Self::Passing(_) => index.saturating_add(1),
             Self::Table(links) => links.partition_point(|link| link.origin as usize <= origin),
         }
     }

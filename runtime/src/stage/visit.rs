@@ -2,6 +2,7 @@
 
 use strait_sdk::batch::{Entry, Record};
 
+use super::chain::entering;
 use super::emission::{Carried, Emission};
 use super::run::FAILED;
 use super::search::{Link, Origins};
@@ -31,12 +32,13 @@ impl<F: GuestFactory> Stages<F> {
         records: &[R],
         visit: &mut dyn FnMut(&Emission<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let entering = entering(self.passing.as_deref(), records.len());
         let mut headers = Vec::new();
         let (mut last, mut part) = (None, 0);
         for answer in stage.answers() {
             for entry in answer.entries {
                 let Entry::Emit(emit) = entry else { continue };
-                let origin = answer.first.saturating_add(emit.origin as usize);
+                let origin = entering.of(answer.first.saturating_add(emit.origin as usize));
                 let (Some(record), Some(&parts)) = (records.get(origin), self.parts.get(origin)) else {
                     return Ok(());
                 };
@@ -58,13 +60,14 @@ impl<F: GuestFactory> Stages<F> {
         records: &[R],
         visit: &mut dyn FnMut(&Emission<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let levels = levels(&self.chain, &[], records);
+        let entering = entering(self.passing.as_deref(), records.len());
+        let levels = levels(&self.chain, entering, &[], records);
         let mut cursors: Vec<_> = self
             .chain
             .iter()
             .zip(0..)
             .map(|(stage, index)| {
-                let origins = origins(self.chain.get(..=index).unwrap_or_default(), records.len());
+                let origins = origins(self.chain.get(..=index).unwrap_or_default(), entering);
                 let leaving = stage.emits().filter(|(_, emit)| Some(emit.output) != stage.next);
                 leaving
                     .map(move |(place, emit)| (origins.of(place.input), place, emit))
@@ -75,12 +78,12 @@ impl<F: GuestFactory> Stages<F> {
         for (origin, &parts) in self.parts.iter().enumerate() {
             let mut part = 0;
             for (index, cursor) in cursors.iter_mut().enumerate() {
-                while let Some((_, place, emit)) = cursor.next_if(|(of, ..)| *of <= origin) {
+                while let Some((of, place, emit)) = cursor.next_if(|(of, ..)| *of <= origin) {
                     if parts == FAILED {
                         continue;
                     }
                     let carried = match index.checked_sub(1) {
-                        None => records.get(place.input).map(Carried::new),
+                        None => records.get(of).map(Carried::new),
                         Some(before) => levels
                             .get(before)
                             .and_then(|level| level.get(place.input))
@@ -99,9 +102,9 @@ impl<F: GuestFactory> Stages<F> {
 }
 
 /// Origins of the inputs of the last of these stages.
-pub(super) fn origins<F: GuestFactory>(stages: &[WasmStage<F>], records: usize) -> Origins<'_> {
+pub(super) fn origins<'a, F: GuestFactory>(stages: &'a [WasmStage<F>], entering: Origins<'a>) -> Origins<'a> {
     match stages {
-        [] | [_] => Origins::Own(records),
+        [] | [_] => entering,
         [.., last] => Origins::Table(&last.links),
     }
 }
@@ -110,6 +113,7 @@ pub(super) fn origins<F: GuestFactory>(stages: &[WasmStage<F>], records: usize) 
 /// so on, up to the one that follows `stages`, whose links are `links`.
 pub(super) fn levels<'a, F: GuestFactory, R: Record>(
     stages: &'a [WasmStage<F>],
+    entering: Origins<'_>,
     links: &[Link],
     records: &'a [R],
 ) -> Vec<Vec<Carried<'a, R>>> {
@@ -120,7 +124,7 @@ pub(super) fn levels<'a, F: GuestFactory, R: Record>(
         let resolve = |link: &Link| {
             let (input, emit) = stage.emit(*link)?;
             let carried = match previous {
-                None => Carried::new(records.get(input)?),
+                None => Carried::new(records.get(entering.of(input))?),
                 Some(level) => *level.get(input)?,
             };
             Some(carried.with(&emit))

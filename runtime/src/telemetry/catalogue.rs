@@ -77,6 +77,13 @@ const PROCESSING_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// Claims of a batch: tens of microseconds in this process, a round trip to a server, and what a
+/// server may take before it counts as away.
+const STORE_BUCKETS: &[f64] = &[
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0,
+];
+
 /// Record timestamp to commit: the best case is a round trip or two; beyond a minute it is a
 /// backlog, of which the order of magnitude suffices.
 const END_TO_END_BUCKETS: &[f64] = &[
@@ -127,6 +134,32 @@ pub const DUPLICATES: Definition = counter(
     "strait_duplicates_total",
     KIND,
     "Records met more than once, by how that came about",
+);
+pub const RECORDS_UNIDENTIFIED: Definition = counter(
+    "strait_records_unidentified_total",
+    PIPELINE,
+    "Input records without a message id, where dedup looks for one",
+);
+pub const DUPLICATE_RATIO: Definition = gauge(
+    "strait_duplicate_ratio",
+    PIPELINE,
+    "Repeated records of those checked, over the last minute",
+);
+pub const DEDUP_STORE_SECONDS: Definition = histogram(
+    "strait_dedup_store_seconds",
+    PIPELINE,
+    STORE_BUCKETS,
+    "Finding the repeats of one batch",
+);
+pub const DEDUP_STORE_ERRORS: Definition = counter(
+    "strait_dedup_store_errors_total",
+    PIPELINE,
+    "Batches for which the store of message ids did not answer",
+);
+pub const DEDUP_IDS: Definition = gauge(
+    "strait_dedup_ids",
+    PIPELINE,
+    "Message ids that this process holds",
 );
 pub const LAG_RECORDS: Definition = gauge(
     "strait_consumer_lag_records",
@@ -218,6 +251,11 @@ pub const ALL: &[&Definition] = &[
     &RECORDS_RETRIED,
     &RECORDS_DEAD_LETTERED,
     &DUPLICATES,
+    &RECORDS_UNIDENTIFIED,
+    &DUPLICATE_RATIO,
+    &DEDUP_STORE_SECONDS,
+    &DEDUP_STORE_ERRORS,
+    &DEDUP_IDS,
     &LAG_RECORDS,
     &LAG_SECONDS,
     &LAST_STABLE_OFFSET_LAG,

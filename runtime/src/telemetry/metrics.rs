@@ -7,19 +7,22 @@
 //! take a few label values is exported from the start, with zero, so that a first occurrence
 //! is an increase; the series of a partition exist only while this process owns it.
 
+mod claims;
 mod labels;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use tracing::error;
 
-use self::labels::{FAILURES, FAULTS, REDELIVERED, fault_label};
+use self::claims::Claims;
+use self::labels::{FAILURES, FAULTS, REDELIVERED, REPEATED, fault_label};
 pub use self::labels::{RebalanceKind, TransactionOutcome, TransactionPhase};
 use super::catalogue;
 use super::series::{Family, Series};
+use crate::dedup::judge::Counts;
 use crate::guest::FaultKind;
 use crate::kafka::TopicPartition;
 use crate::lane::state::LaneState;
@@ -77,6 +80,9 @@ impl Metrics {
         let now = Instant::now();
         for pipeline in pipelines {
             pipeline.0.measure_open_transactions(now);
+            if let Some(claims) = pipeline.0.claims.get() {
+                claims.measure();
+            }
         }
         TextEncoder::new()
             .encode_to_string(&self.0.registry.gather())
@@ -101,6 +107,9 @@ struct Pipeline {
     retried: Series<IntCounter>,
     dead_lettered: Family<String, IntCounter>,
     duplicates: Family<String, IntCounter>,
+    unidentified: Series<IntCounter>,
+    /// Since the first batch that was checked.
+    claims: OnceLock<Claims>,
     lag_records: Family<TopicPartition, IntGauge>,
     lag_seconds: Family<TopicPartition, Gauge>,
     last_stable_offset_lag: Family<TopicPartition, IntGauge>,
@@ -136,6 +145,8 @@ impl Pipeline {
             retried: Series::new(registry, &catalogue::RECORDS_RETRIED, &[name]),
             dead_lettered: Family::new(registry, &catalogue::RECORDS_DEAD_LETTERED, name),
             duplicates: Family::new(registry, &catalogue::DUPLICATES, name),
+            unidentified: Series::new(registry, &catalogue::RECORDS_UNIDENTIFIED, &[name]),
+            claims: OnceLock::new(),
             lag_records: Family::new(registry, &catalogue::LAG_RECORDS, name),
             lag_seconds: Family::new(registry, &catalogue::LAG_SECONDS, name),
             last_stable_offset_lag: Family::new(registry, &catalogue::LAST_STABLE_OFFSET_LAG, name),
@@ -181,7 +192,14 @@ impl Pipeline {
         for state in LaneState::ALL {
             self.lanes.with(state.as_str(), |_| ());
         }
-        self.duplicates.with(REDELIVERED, |_| ());
+        for kind in [REDELIVERED, REPEATED] {
+            self.duplicates.with(kind, |_| ());
+        }
+    }
+
+    fn claims(&self) -> &Claims {
+        self.claims
+            .get_or_init(|| Claims::new(&self.registry, &self.name))
     }
 
     fn measure_open_transactions(&self, now: Instant) {
@@ -233,6 +251,29 @@ impl PipelineMetrics {
         self.0
             .duplicates
             .with(REDELIVERED, |counter| counter.inc_by(records));
+    }
+
+    /// What the message ids of committed records were.
+    pub fn identified(&self, counts: Counts) {
+        self.0
+            .unidentified
+            .with(|counter| counter.inc_by(counts.unidentified));
+        if counts.checked > 0 {
+            self.0
+                .duplicates
+                .with(REPEATED, |counter| counter.inc_by(counts.repeated));
+            self.0.claims().found(counts.checked, counts.repeated);
+        }
+    }
+
+    /// The message ids of one batch were claimed; so many are held in this process.
+    pub fn claimed(&self, took: Duration, ids_held: usize) {
+        self.0.claims().took(took, ids_held);
+    }
+
+    /// The store of message ids did not answer.
+    pub fn store_away(&self) {
+        self.0.claims().failed();
     }
 
     /// How far a partition is behind the end that may be read.

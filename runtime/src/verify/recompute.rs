@@ -3,21 +3,23 @@
 //! Batches are cut as a lane cuts them. A record that asks for another attempt gets it at
 //! once; records among which one hit a deadline run alone. What depends on the moment
 //! (attempts, deadlines, memory, sizes that a broker takes) is marked so: another run may have
-//! decided otherwise. Keyed state and the verdicts of `dedup` would be worked out here too,
-//! from the first record on.
+//! decided otherwise. So is a record that `dedup` may have dropped: what it repeats may lie in
+//! another partition, or before the range. Keyed state would be worked out here too, from the
+//! first record on.
 
 use std::sync::Arc;
 
 use strait_sdk::batch::Record;
 
+use crate::dedup::message_id::IdReader;
 use crate::guest::GuestFault;
 use crate::kafka::TopicPartition;
 use crate::lane::outgoing::{Capacity, Screen};
-use crate::plan::{Pipeline, Then};
+use crate::plan::{DedupMode, OnMissingId, Pipeline, Then};
 use crate::stage::{Allowance, Emission, FailureKind, GuestFactory, Outcome, Stages, Stopped, cut};
 
 use super::digest::Digests;
-use super::window::{Fate, Part, Why};
+use super::window::{Fate, Part, Why, depends_on_the_moment};
 
 /// What must become of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +38,22 @@ pub struct Recompute<F: GuestFactory> {
     /// Index of the topic of each output, and of the dead letters.
     topics: Vec<u16>,
     digests: Digests,
+    /// Of the pipeline's `dedup`.
+    ids: Option<IdReader>,
     /// What the last batch emits, with the record that it belongs to.
     emitted: Vec<(usize, Part)>,
+}
+
+/// What a record's message id, or the want of one, means for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Id {
+    NoMatter,
+    /// Another record may have the same.
+    MayRepeat,
+    /// It has none, and fails for it.
+    Refused,
+    /// It has none, and the group cannot have passed it.
+    Stops,
 }
 
 /// A place in a batch, and what is known of it.
@@ -60,6 +76,10 @@ impl<F: GuestFactory + Clone> Recompute<F> {
     ) -> Result<Self, GuestFault> {
         Ok(Self {
             stages: Stages::new(&plan, modules)?,
+            ids: plan
+                .dedup
+                .as_ref()
+                .map(|dedup| IdReader::new(dedup.id.clone(), &[])),
             plan,
             capacities,
             topics,
@@ -169,13 +189,24 @@ impl<F: GuestFactory> Recompute<F> {
             parts.clear();
             parts.extend(mine.iter().map(|(_, part)| *part));
             let failure = failures.next_if(|failure| failure.record == index);
+            let id = self.message_id(record);
             let why = match failure {
+                _ if id == Id::Refused => Why::Failure(FailureKind::MissingId),
                 // Another attempt may have come to something else, whatever it came to here.
                 _ if index == 0 && course.tried > 0 => Why::Retried,
+                Some(failure) if depends_on_the_moment(failure.kind) => Why::Failure(failure.kind),
+                _ if id == Id::MayRepeat => Why::Identified,
                 Some(failure) => Why::Failure(failure.kind),
                 None => Why::Plain,
             };
             wanted = match failure {
+                _ if id == Id::Stops => take(&Expected {
+                    offset: record.offset(),
+                    fate: Fate::Unknown,
+                    why: Why::Stopped,
+                    parts: &[],
+                }),
+                _ if id == Id::Refused => self.hand_over_failed(record, why, take),
                 Some(_) => self.hand_over_failed(record, why, take),
                 None => take(&Expected {
                     offset: record.offset(),
@@ -190,6 +221,18 @@ impl<F: GuestFactory> Recompute<F> {
         }
         self.emitted = emitted;
         wanted
+    }
+
+    fn message_id<R: Record>(&self, record: &R) -> Id {
+        let (Some(ids), Some(dedup)) = (&self.ids, &self.plan.dedup) else {
+            return Id::NoMatter;
+        };
+        match (ids.id_of(record), dedup.on_missing_id) {
+            (Some(_), _) if dedup.mode == DedupMode::Drop => Id::MayRepeat,
+            (Some(_), _) | (None, OnMissingId::Pass) => Id::NoMatter,
+            (None, OnMissingId::DeadLetter) => Id::Refused,
+            (None, OnMissingId::Stop) => Id::Stops,
+        }
     }
 
     /// A record that fails for good, by the policy.

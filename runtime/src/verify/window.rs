@@ -51,6 +51,8 @@ pub enum Why {
     Failure(FailureKind),
     /// It asked for another attempt before it became what it is.
     Retried,
+    /// It has a message id, and `dedup` may have dropped it as a repeat.
+    Identified,
     /// Compaction may have taken the record.
     Compacted,
     /// The record fails, and the policy is to stop: the group cannot have passed it.
@@ -69,10 +71,15 @@ impl Why {
     /// Another run may have decided otherwise.
     pub const fn is_doubtful(self) -> bool {
         match self {
-            Self::Plain => false,
+            Self::Plain | Self::Identified => false,
             Self::Failure(kind) => depends_on_the_moment(kind),
             Self::Retried | Self::Compacted | Self::Stopped => true,
         }
+    }
+
+    /// Nothing of it need be in the outputs.
+    pub const fn may_be_missing(self) -> bool {
+        self.is_doubtful() || matches!(self, Self::Identified)
     }
 
     /// As a clause about the input.
@@ -81,6 +88,7 @@ impl Why {
             Self::Plain => "it is recomputed".to_owned(),
             Self::Failure(kind) => format!("it fails when recomputed ({})", kind.as_str()),
             Self::Retried => "it asked for retries when recomputed".to_owned(),
+            Self::Identified => "it may repeat another record, which is not recomputed".to_owned(),
             Self::Compacted => "compaction took its record".to_owned(),
             Self::Stopped => "it fails when recomputed, where the policy is to stop".to_owned(),
         }

@@ -267,7 +267,7 @@ fn every_promised_key_is_read_and_what_does_not_run_yet_says_so() {
         .map(|line| line.split("; ").next().unwrap())
         .collect();
     let expected = [
-        "p.yaml:10:5: stages.0.dedup: this version of Strait does not run `dedup` yet",
+        "p.yaml:13:14: stages.0.dedup.store: this version of Strait does not run the store `changelog` yet",
         "p.yaml:24:1: state: this version of Strait does not run `state` yet",
     ];
     assert_eq!(found, expected);

@@ -6,6 +6,9 @@ use crate::stage::FailureKind;
 /// Kind of a duplicate: read again after an abort.
 pub(super) const REDELIVERED: &str = "redelivered";
 
+/// The same of a message that was sent again.
+pub(super) const REPEATED: &str = "repeated";
+
 /// What happened to a lane's assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RebalanceKind {

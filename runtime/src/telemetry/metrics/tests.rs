@@ -33,6 +33,13 @@ fn exercise(pipeline: &PipelineMetrics) {
     pipeline.retried(4);
     pipeline.dead_lettered(FailureKind::Reject, 5);
     pipeline.redelivered(6);
+    pipeline.identified(Counts {
+        checked: 4,
+        repeated: 1,
+        unidentified: 2,
+    });
+    pipeline.claimed(Duration::from_micros(20), 9);
+    pipeline.store_away();
     pipeline.lag(&partition, 7, 1.5);
     pipeline.last_stable_offset_lag(&partition, 8);
     pipeline.rebalance(RebalanceKind::Lost);
@@ -63,6 +70,11 @@ fn names_types_and_labels_are_the_contract() {
         ("strait_records_retried_total counter", "pipeline"),
         ("strait_records_dead_lettered_total counter", "kind,pipeline"),
         ("strait_duplicates_total counter", "kind,pipeline"),
+        ("strait_records_unidentified_total counter", "pipeline"),
+        ("strait_duplicate_ratio gauge", "pipeline"),
+        ("strait_dedup_store_seconds histogram", "pipeline"),
+        ("strait_dedup_store_errors_total counter", "pipeline"),
+        ("strait_dedup_ids gauge", "pipeline"),
         ("strait_consumer_lag_records gauge", "partition,pipeline,topic"),
         ("strait_consumer_lag_seconds gauge", "partition,pipeline,topic"),
         ("strait_last_stable_offset_lag gauge", "partition,pipeline,topic"),

@@ -156,7 +156,7 @@ impl Account {
     /// Whether what is missing is lost, even though nothing of it stands.
     fn must_be_there(cell: Cell) -> bool {
         match cell.fate {
-            Fate::Outputs | Fate::Letter => !cell.why.is_doubtful() && cell.letters == 0,
+            Fate::Outputs | Fate::Letter => !cell.why.may_be_missing() && cell.letters == 0,
             Fate::Hole | Fate::Skipped | Fate::Unknown => false,
         }
     }

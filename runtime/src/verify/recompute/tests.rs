@@ -172,3 +172,40 @@ fn ends_when_nobody_wants_more() {
     });
     assert_eq!(taken, 5);
 }
+
+#[test]
+fn message_ids_say_what_may_be_missing_and_what_fails() {
+    let with = |mode, on_missing_id, id: &str| {
+        let mut plan = pipeline(dead_letters());
+        plan.dedup = Some(Arc::new(crate::plan::Dedup {
+            id: crate::dedup::message_id::IdSource::parse(id).unwrap(),
+            id_definition: id.to_owned(),
+            window: std::time::Duration::from_secs(1),
+            store: crate::plan::ClaimStore::Memory {
+                ids: 10.try_into().unwrap(),
+            },
+            mode,
+            on_missing_id,
+            on_store_error: crate::plan::OnStoreError::Stop,
+            scope: None,
+        }));
+        let fates = fates(plan, &[Act::pass()]);
+        let (_, fate, why, _) = fates.first().unwrap();
+        (*fate, *why)
+    };
+    let plain = (Fate::Outputs, Why::Plain);
+    assert_eq!(
+        with(DedupMode::Drop, OnMissingId::Stop, "value"),
+        (Fate::Outputs, Why::Identified)
+    );
+    assert_eq!(with(DedupMode::Observe, OnMissingId::Stop, "value"), plain);
+    assert_eq!(with(DedupMode::Drop, OnMissingId::Pass, "header:none"), plain);
+    assert_eq!(
+        with(DedupMode::Drop, OnMissingId::DeadLetter, "header:none"),
+        (Fate::Letter, Why::Failure(FailureKind::MissingId))
+    );
+    assert_eq!(
+        with(DedupMode::Observe, OnMissingId::Stop, "header:none"),
+        (Fate::Unknown, Why::Stopped)
+    );
+}

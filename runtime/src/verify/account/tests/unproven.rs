@@ -67,6 +67,25 @@ fn a_failure_of_the_moment_proves_no_absence() {
 }
 
 #[test]
+fn a_repeat_may_be_missing_whole_and_not_in_part() {
+    let identified = || spec(Fate::Outputs, Why::Identified, &[0, 0]);
+    let mut case = Case::honest(&[identified()]);
+    assert_eq!(found(&case.judge()), []);
+    case.logs[0] = vec![output(0, 0, 1, 2)];
+    assert_eq!(found(&case.judge()), [(Kind::Lost, 0)]);
+    case.logs[0].clear();
+    assert_eq!(found(&case.judge()), [(Kind::Unproven, 0)]);
+    // Repeated or not, it comes to nothing.
+    let filtered = spec(Fate::Outputs, Why::Identified, &[]);
+    assert_eq!(found(&Case::honest(&[filtered]).judge()), []);
+    let rejected = spec(Fate::Letter, Why::Identified, &[2]);
+    let mut case = Case::honest(&[rejected]);
+    assert_eq!(found(&case.judge()), []);
+    case.logs[DLQ_SLOT].clear();
+    assert_eq!(found(&case.judge()), [(Kind::Unproven, 0)]);
+}
+
+#[test]
 fn what_is_gone_is_unproven_and_must_still_stand_once_in_order() {
     let specs: Vec<Spec> = (0..6).map(|_| emits(&[0])).collect();
     let mut case = Case::honest(&specs);

@@ -1,0 +1,149 @@
+//! The stage `dedup`: what it means, and what it needs of the rest of the file.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::assemble::stage_path;
+use super::document::{self, Document, StoreChoice, StoreName};
+use super::finding::{Code, Finding};
+use super::layers::Places;
+use super::place::KeyPath;
+use crate::dedup::message_id::IdSource;
+use crate::plan::{ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError};
+
+/// How long the store `memory` remembers, unless told: it forgets with the process anyway.
+const MEMORY_WINDOW: Duration = Duration::from_hours(1);
+
+/// The pipeline's dedup, if it has one that can run.
+pub fn dedup(document: &Document, places: &Places, findings: &mut Vec<Finding>) -> Option<Arc<Dedup>> {
+    let stages = document.stages.iter().flatten().enumerate();
+    let mut found: Option<(KeyPath, &document::Dedup)> = None;
+    let mut after_wasm = false;
+    for (index, stage) in stages {
+        if let Some(dedup) = &stage.dedup {
+            let path = stage_path(index).join("dedup");
+            let wrong = if found.is_some() {
+                Some(("there is another `dedup` before it", "keep one"))
+            } else if after_wasm {
+                Some(("it comes behind a transform", "write it before all `wasm` stages"))
+            } else {
+                None
+            };
+            if let Some((what, remedy)) = wrong {
+                findings.push(places.error(Code::DedupRule, &path, what, remedy));
+            }
+            found.get_or_insert((path, dedup));
+        }
+        after_wasm |= stage.wasm.is_some();
+    }
+    let (path, dedup) = found?;
+    if !after_wasm {
+        let what = "no stage calls a transform";
+        let remedy = "write a `wasm` stage";
+        findings.push(places.error(Code::KeyMissing, &KeyPath::of("stages"), what, remedy));
+    }
+    Rules {
+        document,
+        dedup,
+        path: &path,
+        places,
+    }
+    .check(findings);
+    plan(dedup, &path, places)
+}
+
+/// What it needs of the rest.
+struct Rules<'a> {
+    document: &'a Document,
+    dedup: &'a document::Dedup,
+    path: &'a KeyPath,
+    places: &'a Places,
+}
+
+impl Rules<'_> {
+    fn check(&self, findings: &mut Vec<Finding>) {
+        let store = store_name(&self.dedup.store);
+        if store != "memory" {
+            let what = format!("this version of Strait does not run the store `{store}` yet");
+            let remedy = "write `store: memory`; a later version brings it";
+            findings.push(self.error(Code::NotYet, "store", what, remedy));
+        }
+        let (lossy, exact) = match self.document.delivery {
+            document::Delivery::ExactlyOnce => (false, true),
+            document::Delivery::AtLeastOnce => (false, false),
+            document::Delivery::AtMostOnce => (true, false),
+        };
+        let remedy = "write `delivery: exactly_once`, or remove it";
+        if lossy {
+            let what = "dedup under at_most_once would drop records that were never delivered";
+            findings.push(self.places.error(Code::DeliveryRule, self.path, what, remedy));
+        } else if store == "changelog" && !exact {
+            let what = "the store `changelog` needs exactly_once".to_owned();
+            findings.push(self.error(Code::DeliveryRule, "store", what, remedy));
+        }
+        if self.dedup.scope.is_some() && matches!(store, "memory" | "changelog") {
+            let what = format!("the store `{store}` is not shared with other pipelines");
+            findings.push(self.error(Code::DedupRule, "scope", what, "remove it, or use redis or sql"));
+        }
+        let dead_letters = matches!(self.document.on_error.then, document::Then::DeadLetter);
+        if self.dedup.on_missing_id == document::OnMissingId::DeadLetter && !dead_letters {
+            let what = "`dead_letter` needs a topic for dead letters".to_owned();
+            let remedy = "write `on_error: { then: dead_letter, dead_letter: TOPIC }`";
+            findings.push(self.error(Code::DeadLetterMissing, "on_missing_id", what, remedy));
+        }
+    }
+
+    fn error(&self, code: Code, key: &str, what: String, remedy: &str) -> Finding {
+        self.places.error(code, &self.path.join(key), what, remedy)
+    }
+}
+
+fn store_name(store: &StoreChoice) -> &'static str {
+    match store {
+        StoreChoice::Name(StoreName::Changelog) => "changelog",
+        StoreChoice::Map(map) if map.redis.is_some() => "redis",
+        StoreChoice::Map(map) if map.sql.is_some() => "sql",
+        StoreChoice::Name(StoreName::Memory) | StoreChoice::Map(_) => "memory",
+    }
+}
+
+/// `None` for what cannot run, about which there is a finding.
+fn plan(dedup: &document::Dedup, path: &KeyPath, places: &Places) -> Option<Arc<Dedup>> {
+    let definition = dedup.id.as_deref()?;
+    let window = if places.written(&path.join("window")) {
+        dedup.window.0
+    } else {
+        MEMORY_WINDOW
+    };
+    Some(Arc::new(Dedup {
+        id: IdSource::parse(definition)?,
+        id_definition: definition.to_owned(),
+        window,
+        store: ClaimStore::Memory {
+            ids: memory_ids(&dedup.store)?,
+        },
+        mode: match dedup.mode {
+            document::DedupMode::Drop => DedupMode::Drop,
+            document::DedupMode::Observe => DedupMode::Observe,
+        },
+        on_missing_id: match dedup.on_missing_id {
+            document::OnMissingId::Pass => OnMissingId::Pass,
+            document::OnMissingId::DeadLetter => OnMissingId::DeadLetter,
+            document::OnMissingId::Stop => OnMissingId::Stop,
+        },
+        on_store_error: match dedup.on_store_error {
+            document::OnStoreError::Stop => OnStoreError::Stop,
+            document::OnStoreError::Pass => OnStoreError::Pass,
+        },
+        scope: dedup.scope.clone(),
+    }))
+}
+
+fn memory_ids(store: &StoreChoice) -> Option<NonZeroUsize> {
+    match store {
+        StoreChoice::Name(StoreName::Memory) => Some(document::MemoryStore::default().ids),
+        StoreChoice::Map(map) => map.memory.as_ref().map(|memory| memory.ids),
+        StoreChoice::Name(StoreName::Changelog) => None,
+    }
+}

@@ -1,0 +1,271 @@
+//! One batch of one partition against the claims.
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::time::Instant;
+
+use strait_sdk::batch::Record;
+
+use super::claim::{Claim, Coordinate, Verdict};
+use super::message_id::IdReader;
+use super::store::{Claims, StoreAway};
+use crate::plan::{self, DedupMode, OnMissingId, OnStoreError, PipelineName};
+use crate::stage::{Failure, FailureKind, Sifted};
+
+/// The stage as dead letters name it.
+const STAGE: &str = "dedup";
+
+/// What is known of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    First,
+    Repeated,
+    /// It has no message id.
+    Unidentified,
+    /// The store did not answer, and the pipeline goes on without it.
+    Unchecked,
+}
+
+/// One lane's `dedup`.
+#[derive(Debug)]
+pub struct Dedup {
+    plan: Arc<plan::Dedup>,
+    ids: IdReader,
+    store: Box<dyn Claims>,
+}
+
+impl Dedup {
+    pub fn new(
+        plan: Arc<plan::Dedup>,
+        pipeline: &PipelineName,
+        cluster_id: &str,
+        store: Box<dyn Claims>,
+    ) -> Self {
+        let scope = match &plan.scope {
+            Some(shared) => vec!["scope", shared],
+            None => vec!["pipeline", cluster_id, pipeline.as_str(), &plan.id_definition],
+        };
+        Self {
+            ids: IdReader::new(plan.id.clone(), &scope),
+            store,
+            plan,
+        }
+    }
+
+    /// How many ids are held in this process.
+    pub fn ids_held(&self) -> usize {
+        self.store.ids_held()
+    }
+
+    /// Claims what the records are, in one go. The error: nobody knows, and nothing of them may be
+    /// decided before somebody does.
+    pub fn judge<R: Record>(
+        &mut self,
+        topic_id: &Arc<str>,
+        partition: i32,
+        records: &[R],
+        now: Instant,
+    ) -> Result<Judged, StoreAway> {
+        let mut marks = vec![Mark::Unidentified; records.len()];
+        let mut places = Vec::with_capacity(records.len());
+        let mut claims = Vec::with_capacity(records.len());
+        for (place, record) in records.iter().enumerate() {
+            let Some(id) = self.ids.id_of(record) else {
+                continue;
+            };
+            let coordinate = Coordinate {
+                topic_id: Arc::clone(topic_id),
+                partition,
+                offset: record.offset(),
+            };
+            places.push(place);
+            claims.push(Claim { id, coordinate });
+        }
+        let judged = match self.store.claim(&claims, now) {
+            Ok(verdicts) => verdicts.into_iter().map(Mark::from).collect(),
+            Err(away) => match self.plan.on_store_error {
+                OnStoreError::Stop => return Err(away),
+                OnStoreError::Pass => {
+                    tracing::warn!(error = %away, records = claims.len(), "records pass unchecked");
+                    vec![Mark::Unchecked; claims.len()]
+                }
+            },
+        };
+        for (place, judged) in places.into_iter().zip(judged) {
+            if let Some(mark) = marks.get_mut(place) {
+                *mark = judged;
+            }
+        }
+        Ok(Judged {
+            plan: Arc::clone(&self.plan),
+            marks,
+        })
+    }
+}
+
+impl From<Verdict> for Mark {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::First => Self::First,
+            Verdict::Repeated => Self::Repeated,
+        }
+    }
+}
+
+/// How many records are what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those with an id that a store has judged.
+    pub checked: u64,
+    /// Of these.
+    pub repeated: u64,
+    pub unidentified: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.checked += more.checked;
+        self.repeated += more.repeated;
+        self.unidentified += more.unidentified;
+    }
+}
+
+/// One batch, judged.
+#[derive(Debug)]
+pub struct Judged {
+    plan: Arc<plan::Dedup>,
+    marks: Vec<Mark>,
+}
+
+impl Judged {
+    /// Of the first records.
+    pub fn counts(&self, records: usize) -> Counts {
+        let mut counts = Counts::default();
+        for mark in self.marks.iter().take(records) {
+            match mark {
+                Mark::First => counts.checked += 1,
+                Mark::Repeated => {
+                    counts.checked += 1;
+                    counts.repeated += 1;
+                }
+                Mark::Unidentified => counts.unidentified += 1,
+                Mark::Unchecked => {}
+            }
+        }
+        counts
+    }
+
+    /// What does not reach the stages; `None` if all does.
+    pub fn sifted(&self) -> Option<Sifted> {
+        if self.marks.iter().all(|mark| self.passes(*mark)) {
+            return None;
+        }
+        let mut sifted = Sifted::default();
+        // A batch holds less than 2^32 records, since the format counts them so.
+        for ((record, mark), place) in self.marks.iter().enumerate().zip(0_u32..) {
+            match mark {
+                mark if self.passes(*mark) => sifted.passing.push(place),
+                Mark::Unidentified => sifted.failures.push(self.missing_id(record)),
+                Mark::First | Mark::Repeated | Mark::Unchecked => sifted.dropped.push(place),
+            }
+        }
+        Some(sifted)
+    }
+
+    fn passes(&self, mark: Mark) -> bool {
+        match mark {
+            Mark::First | Mark::Unchecked => true,
+            Mark::Repeated => self.plan.mode == DedupMode::Observe,
+            Mark::Unidentified => self.plan.on_missing_id == OnMissingId::Pass,
+        }
+    }
+
+    fn missing_id(&self, record: usize) -> Failure {
+        Failure {
+            record,
+            kind: FailureKind::MissingId,
+            reason: format!("it has no message id ({})", self.plan.id_definition),
+            stage: STAGE.into(),
+            module_sha256: Arc::from(""),
+            attempts: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dedup::message_id::IdSource;
+    use crate::dedup::store::Stores;
+    use crate::lane::testing::Rec;
+
+    fn dedup(mode: DedupMode, on_missing_id: OnMissingId) -> Dedup {
+        let window = Duration::from_mins(1);
+        let ids = NonZeroUsize::new(100).unwrap();
+        let plan = plan::Dedup {
+            id: IdSource::parse("json:/id").unwrap(),
+            id_definition: "json:/id".to_owned(),
+            window,
+            store: plan::ClaimStore::Memory { ids },
+            mode,
+            on_missing_id,
+            on_store_error: OnStoreError::Stop,
+            scope: None,
+        };
+        let store = Stores::new(&plan).open();
+        Dedup::new(Arc::new(plan), &PipelineName::new("p").unwrap(), "cluster", store)
+    }
+
+    fn judge(dedup: &mut Dedup, records: &[(i64, &str)]) -> Judged {
+        let records: Vec<Rec> = records
+            .iter()
+            .map(|(offset, id)| Rec::new(*offset, format!(r#"{{"id": "{id}"}}"#).as_bytes()))
+            .collect();
+        dedup.judge(&"topic".into(), 0, &records, Instant::now()).unwrap()
+    }
+
+    #[test]
+    fn later_ones_of_a_batch_and_of_later_batches_are_left_out() {
+        let mut dedup = dedup(DedupMode::Drop, OnMissingId::Pass);
+        let first = judge(&mut dedup, &[(0, "a"), (1, "a"), (2, "b"), (3, "")]);
+        let sifted = first.sifted().unwrap();
+        assert_eq!((sifted.passing, sifted.dropped), (vec![0, 2, 3], vec![1]));
+        assert!(sifted.failures.is_empty());
+        let counts = |checked, repeated, unidentified| Counts {
+            checked,
+            repeated,
+            unidentified,
+        };
+        assert_eq!(first.counts(4), counts(3, 1, 1));
+        assert_eq!(first.counts(1), counts(1, 0, 0), "only what is decided counts");
+        // Read again from there on.
+        let again = judge(&mut dedup, &[(2, "b"), (4, "b")]);
+        assert_eq!(again.sifted().unwrap().passing, [0]);
+        assert!(
+            judge(&mut dedup, &[(5, "c")]).sifted().is_none(),
+            "all of it passes"
+        );
+    }
+
+    #[test]
+    fn who_only_observes_leaves_nothing_out() {
+        let mut dedup = dedup(DedupMode::Observe, OnMissingId::Pass);
+        let judged = judge(&mut dedup, &[(0, "a"), (1, "a")]);
+        assert!(judged.sifted().is_none());
+        assert_eq!(judged.counts(2).repeated, 1);
+    }
+
+    #[test]
+    fn a_record_without_an_id_may_fail() {
+        for on_missing_id in [OnMissingId::DeadLetter, OnMissingId::Stop] {
+            let mut dedup = dedup(DedupMode::Drop, on_missing_id);
+            let sifted = judge(&mut dedup, &[(0, "a"), (1, "")]).sifted().unwrap();
+            let failed: Vec<_> = sifted.failures.iter().map(|f| (f.record, f.kind)).collect();
+            assert_eq!(failed, [(1, FailureKind::MissingId)]);
+            assert_eq!(sifted.passing, [0]);
+        }
+    }
+}

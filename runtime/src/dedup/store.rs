@@ -1,0 +1,62 @@
+//! Where claims are held.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::claim::{Claim, Verdict};
+use super::memory::MemoryClaims;
+use crate::plan::{ClaimStore, Dedup};
+
+/// The store does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {store} that holds the message ids does not answer: {why}")]
+pub struct StoreAway {
+    pub store: &'static str,
+    pub why: String,
+}
+
+/// One lane's access to a store.
+pub trait Claims: fmt::Debug {
+    /// One verdict for each claim, in their order; of several claims on one id, those that come
+    /// later are repeats of the first. After an error some may be held all the same, which does no
+    /// harm: who claims again finds its own.
+    fn claim(&mut self, claims: &[Claim], now: Instant) -> Result<Vec<Verdict>, StoreAway>;
+
+    /// How many ids are held in this process.
+    fn ids_held(&self) -> usize;
+}
+
+/// What the lanes of one pipeline share of their store.
+#[derive(Debug, Clone)]
+pub enum Stores {
+    Memory(Arc<Mutex<MemoryClaims>>),
+}
+
+impl Stores {
+    pub fn new(plan: &Dedup) -> Self {
+        match plan.store {
+            ClaimStore::Memory { ids } => {
+                Self::Memory(Arc::new(Mutex::new(MemoryClaims::new(ids, plan.window))))
+            }
+        }
+    }
+
+    /// For one lane.
+    pub fn open(&self) -> Box<dyn Claims> {
+        match self {
+            Self::Memory(held) => Box::new(Arc::clone(held)),
+        }
+    }
+}
+
+impl Claims for Arc<Mutex<MemoryClaims>> {
+    fn claim(&mut self, claims: &[Claim], now: Instant) -> Result<Vec<Verdict>, StoreAway> {
+        let mut held = self.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(claims.iter().map(|claim| held.claim(claim, now)).collect())
+    }
+
+    fn ids_held(&self) -> usize {
+        self.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

@@ -1,0 +1,53 @@
+//! How repeated messages are told.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::dedup::message_id::IdSource;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedup {
+    pub id: IdSource,
+    /// The id as the file names it; a part of the scope of claims.
+    pub id_definition: String,
+    /// How long an id is remembered.
+    pub window: Duration,
+    pub store: ClaimStore,
+    pub mode: DedupMode,
+    pub on_missing_id: OnMissingId,
+    pub on_store_error: OnStoreError,
+    /// The name under which pipelines share claims.
+    pub scope: Option<String>,
+}
+
+/// Where claims are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimStore {
+    /// In this process: at most this many ids.
+    Memory { ids: NonZeroUsize },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DedupMode {
+    Drop,
+    /// Only counts.
+    Observe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMissingId {
+    Pass,
+    /// The record fails, and becomes a dead letter.
+    DeadLetter,
+    /// The pipeline stops before the record.
+    Stop,
+}
+
+/// What to do while the store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStoreError {
+    /// Wait for it.
+    Stop,
+    /// Let records pass unchecked.
+    Pass,
+}
