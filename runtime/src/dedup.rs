@@ -12,6 +12,7 @@
 //! | `judge` | one batch against the claims |
 //! | `store` | where claims are held |
 //! | `memory` | claims of this process |
+//! | `changelog` | claims of one partition, written with the records that made them |
 //!
 //! Invariants:
 //! - an id never leaves this room in clear: stores hold hashes, scoped to cluster, pipeline
@@ -20,6 +21,7 @@
 //!   the hash has 128 bits;
 //! - of the records of one batch, those that come later are repeats of those before.
 
+pub mod changelog;
 pub mod claim;
 pub mod judge;
 pub mod memory;

@@ -10,6 +10,7 @@
 //! [`TransactionError`].
 
 pub mod admin;
+pub mod changelog;
 pub mod codes;
 pub mod consumer;
 pub mod control_topic;
@@ -21,6 +22,7 @@ mod offsets;
 mod patience;
 pub mod plain;
 mod producer;
+mod reading;
 pub mod settings;
 mod statistics;
 pub mod transaction;

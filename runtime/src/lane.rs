@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `polling` | what comes in: records, and news of the group |
 //! | `work`, `writes`, `outgoing` | one batch: stages, produce, what becomes of failed records |
-//! | `repeats` | what of a batch was met before |
+//! | `repeats`, `claims` | what of a batch was met before, and what of that is part of the transaction |
 //! | `ending` | how a transaction commits |
 //! | `recovery` | what follows when one cannot: abort, new producer, resolve, rewind |
 //! | `assignment`, `gaps` | partitions that come and go, and where they start |
@@ -32,6 +32,7 @@ mod assignment;
 pub mod backlog;
 pub mod backoff;
 pub mod breaker;
+mod claims;
 pub mod commit_policy;
 mod condemned;
 pub mod control;
@@ -243,6 +244,7 @@ where
         self.report.beat();
         self.refuse_suspicious_producer()?;
         self.resolve_positions()?;
+        self.take_restored()?;
         self.pass_gaps()?;
         let now = Instant::now();
         self.release_holds(now)?;
@@ -382,6 +384,7 @@ where
         for partition in self.partitions.iter() {
             self.report.forget(&partition.id);
         }
+        self.dedup = None;
         // Records hold on to the client.
         self.partitions = Partitions::default();
         self.consumer.close(CLOSE_TIMEOUT);

@@ -66,6 +66,11 @@ impl PipelineName {
         &self.0
     }
 
+    /// The topic that keeps the claims of `dedup` on records of this input topic.
+    pub fn claims_topic(&self, input: &str) -> String {
+        format!("__strait.{}.dedup.{input}", self.0)
+    }
+
     /// The compacted topic that keeps what the group shares across restarts.
     pub fn control_topic(&self) -> String {
         format!("__strait.{}.control", self.0)

@@ -1,6 +1,5 @@
 //! The stage `dedup`: what it means, and what it needs of the rest of the file.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,9 +63,9 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn check(&self, findings: &mut Vec<Finding>) {
         let store = store_name(&self.dedup.store);
-        if store != "memory" {
+        if matches!(store, "redis" | "sql") {
             let what = format!("this version of Strait does not run the store `{store}` yet");
-            let remedy = "write `store: memory`; a later version brings it";
+            let remedy = "write `store: changelog` or `store: memory`; a later version brings it";
             findings.push(self.error(Code::NotYet, "store", what, remedy));
         }
         let (lossy, exact) = match self.document.delivery {
@@ -81,6 +80,21 @@ impl Rules<'_> {
         } else if store == "changelog" && !exact {
             let what = "the store `changelog` needs exactly_once".to_owned();
             findings.push(self.error(Code::DeliveryRule, "store", what, remedy));
+        }
+        let pattern = self
+            .document
+            .input
+            .as_ref()
+            .and_then(|input| input.pattern.as_ref());
+        if store == "changelog" && pattern.is_some() {
+            let what =
+                "the store `changelog` has a topic for each input topic, and a pattern names none".to_owned();
+            findings.push(self.error(
+                Code::DedupRule,
+                "store",
+                what,
+                "write `input.topics`, or use redis or sql",
+            ));
         }
         if self.dedup.scope.is_some() && matches!(store, "memory" | "changelog") {
             let what = format!("the store `{store}` is not shared with other pipelines");
@@ -100,29 +114,33 @@ impl Rules<'_> {
 }
 
 fn store_name(store: &StoreChoice) -> &'static str {
-    match store {
-        StoreChoice::Name(StoreName::Changelog) => "changelog",
-        StoreChoice::Map(map) if map.redis.is_some() => "redis",
-        StoreChoice::Map(map) if map.sql.is_some() => "sql",
-        StoreChoice::Name(StoreName::Memory) | StoreChoice::Map(_) => "memory",
-    }
+    let map = match store {
+        StoreChoice::Name(StoreName::Changelog) => return "changelog",
+        StoreChoice::Name(StoreName::Memory) => return "memory",
+        StoreChoice::Map(map) => map,
+    };
+    let given = [
+        ("redis", map.redis.is_some()),
+        ("sql", map.sql.is_some()),
+        ("memory", map.memory.is_some()),
+    ];
+    let named = given.iter().find(|(_, given)| *given);
+    named.map_or("changelog", |(name, _)| name)
 }
 
 /// `None` for what cannot run, about which there is a finding.
 fn plan(dedup: &document::Dedup, path: &KeyPath, places: &Places) -> Option<Arc<Dedup>> {
     let definition = dedup.id.as_deref()?;
-    let window = if places.written(&path.join("window")) {
-        dedup.window.0
-    } else {
-        MEMORY_WINDOW
+    let store = store(&dedup.store)?;
+    let window = match store {
+        ClaimStore::Memory { .. } if !places.written(&path.join("window")) => MEMORY_WINDOW,
+        _ => dedup.window.0,
     };
     Some(Arc::new(Dedup {
         id: IdSource::parse(definition)?,
         id_definition: definition.to_owned(),
         window,
-        store: ClaimStore::Memory {
-            ids: memory_ids(&dedup.store)?,
-        },
+        store,
         mode: match dedup.mode {
             document::DedupMode::Drop => DedupMode::Drop,
             document::DedupMode::Observe => DedupMode::Observe,
@@ -140,10 +158,16 @@ fn plan(dedup: &document::Dedup, path: &KeyPath, places: &Places) -> Option<Arc<
     }))
 }
 
-fn memory_ids(store: &StoreChoice) -> Option<NonZeroUsize> {
-    match store {
-        StoreChoice::Name(StoreName::Memory) => Some(document::MemoryStore::default().ids),
-        StoreChoice::Map(map) => map.memory.as_ref().map(|memory| memory.ids),
-        StoreChoice::Name(StoreName::Changelog) => None,
+fn store(choice: &StoreChoice) -> Option<ClaimStore> {
+    let memory = |memory: &document::MemoryStore| ClaimStore::Memory { ids: memory.ids };
+    let changelog = |changelog: &document::ChangelogStore| ClaimStore::Changelog { ids: changelog.ids };
+    match choice {
+        StoreChoice::Name(StoreName::Memory) => Some(memory(&document::MemoryStore::default())),
+        StoreChoice::Name(StoreName::Changelog) => Some(changelog(&document::ChangelogStore::default())),
+        StoreChoice::Map(map) => map
+            .memory
+            .as_ref()
+            .map(memory)
+            .or_else(|| map.changelog.as_ref().map(changelog)),
     }
 }

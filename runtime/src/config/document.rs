@@ -14,7 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use dedup::{Dedup, MemoryStore, RedisStore, SqlStore, StoreChoice, StoreMap};
+pub use dedup::{ChangelogStore, Dedup, MemoryStore, RedisStore, SqlStore, StoreChoice, StoreMap};
 
 use super::units::{Deadline, Rate, Size, Span, Topic};
 

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use strait_sdk::batch::Record;
 
+use super::changelog::{ChangelogClaims, Unjudged, Writes};
 use super::claim::{Claim, Coordinate, Verdict};
 use super::message_id::IdReader;
 use super::store::{Claims, StoreAway};
+use crate::kafka::TopicPartition;
 use crate::plan::{self, DedupMode, OnMissingId, OnStoreError, PipelineName};
 use crate::stage::{Failure, FailureKind, Sifted};
 
@@ -31,41 +33,111 @@ pub enum Mark {
 pub struct Dedup {
     plan: Arc<plan::Dedup>,
     ids: IdReader,
-    store: Box<dyn Claims>,
+    holder: Holder,
+}
+
+/// Who holds the claims.
+#[derive(Debug)]
+pub enum Holder {
+    /// Claims are made at once, whatever becomes of the transaction.
+    AtOnce(Box<dyn Claims>),
+    /// Claims are part of the transaction.
+    InTransaction(ChangelogClaims),
+}
+
+/// Why nobody can tell what is a repeat.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    #[error(transparent)]
+    Away(#[from] StoreAway),
+    #[error(
+        "this lane holds {ids_max} message ids, and may not hold more; shorten the window, run more processes, raise \
+         store.changelog.ids if there is memory (about 60 bytes for each), or use redis or sql"
+    )]
+    Full { ids_max: usize },
 }
 
 impl Dedup {
-    pub fn new(
-        plan: Arc<plan::Dedup>,
-        pipeline: &PipelineName,
-        cluster_id: &str,
-        store: Box<dyn Claims>,
-    ) -> Self {
+    pub fn new(plan: Arc<plan::Dedup>, pipeline: &PipelineName, cluster_id: &str, holder: Holder) -> Self {
         let scope = match &plan.scope {
             Some(shared) => vec!["scope", shared],
             None => vec!["pipeline", cluster_id, pipeline.as_str(), &plan.id_definition],
         };
         Self {
             ids: IdReader::new(plan.id.clone(), &scope),
-            store,
+            holder,
             plan,
         }
     }
 
     /// How many ids are held in this process.
     pub fn ids_held(&self) -> usize {
-        self.store.ids_held()
+        match &self.holder {
+            Holder::AtOnce(store) => store.ids_held(),
+            Holder::InTransaction(claims) => claims.ids(),
+        }
+    }
+
+    /// The partition is ours, and its start is known. True: its claims must come back before its
+    /// first record is judged ([`Dedup::restored`]).
+    pub fn restore(&mut self, partition: &TopicPartition, topic_id: &Arc<str>) -> bool {
+        match &mut self.holder {
+            Holder::AtOnce(_) => false,
+            Holder::InTransaction(claims) => {
+                claims.restore(partition, topic_id);
+                true
+            }
+        }
+    }
+
+    /// Partitions whose claims came back. The error stops the pipeline.
+    pub fn restored(&mut self) -> Result<Vec<TopicPartition>, String> {
+        self.in_transaction()
+            .map_or(Ok(Vec::new()), ChangelogClaims::restored)
+    }
+
+    /// The partition is not ours any more.
+    pub fn forget(&mut self, partition: &TopicPartition) {
+        if let Some(claims) = self.in_transaction() {
+            claims.forget(partition);
+        }
+    }
+
+    /// What the open transaction must write for this partition, whose records before `next` are in it.
+    pub fn write(&mut self, partition: &TopicPartition, next: i64) -> Option<Writes> {
+        self.in_transaction()?.write(partition, next)
+    }
+
+    /// The transaction committed, with the records of this partition before `next`.
+    pub fn committed(&mut self, partition: &TopicPartition, next: i64, now: Instant) {
+        if let Some(claims) = self.in_transaction() {
+            claims.committed(partition, next, now);
+        }
+    }
+
+    /// The transaction is gone.
+    pub fn aborted(&mut self, partition: &TopicPartition) {
+        if let Some(claims) = self.in_transaction() {
+            claims.aborted(partition);
+        }
+    }
+
+    fn in_transaction(&mut self) -> Option<&mut ChangelogClaims> {
+        match &mut self.holder {
+            Holder::AtOnce(_) => None,
+            Holder::InTransaction(claims) => Some(claims),
+        }
     }
 
     /// Claims what the records are, in one go. The error: nobody knows, and nothing of them may be
     /// decided before somebody does.
     pub fn judge<R: Record>(
         &mut self,
+        partition: &TopicPartition,
         topic_id: &Arc<str>,
-        partition: i32,
         records: &[R],
         now: Instant,
-    ) -> Result<Judged, StoreAway> {
+    ) -> Result<Judged, Undecided> {
         let mut marks = vec![Mark::Unidentified; records.len()];
         let mut places = Vec::with_capacity(records.len());
         let mut claims = Vec::with_capacity(records.len());
@@ -75,21 +147,35 @@ impl Dedup {
             };
             let coordinate = Coordinate {
                 topic_id: Arc::clone(topic_id),
-                partition,
+                partition: partition.partition,
                 offset: record.offset(),
             };
             places.push(place);
             claims.push(Claim { id, coordinate });
         }
-        let judged = match self.store.claim(&claims, now) {
+        let verdicts = match &mut self.holder {
+            Holder::AtOnce(store) => store.claim(&claims, now).map_err(Undecided::from),
+            Holder::InTransaction(held) => {
+                let times = places.iter().filter_map(|place| records.get(*place));
+                let times: Vec<i64> = times.map(Record::timestamp_ms).collect();
+                held.claim(partition, &claims, &times)
+                    .map_err(|unjudged| match unjudged {
+                        Unjudged::Full { ids_max } => Undecided::Full { ids_max },
+                        Unjudged::Restoring => StoreAway {
+                            store: "changelog",
+                            why: format!("the claims of {partition} are being restored"),
+                        }
+                        .into(),
+                    })
+            }
+        };
+        let judged = match verdicts {
             Ok(verdicts) => verdicts.into_iter().map(Mark::from).collect(),
-            Err(away) => match self.plan.on_store_error {
-                OnStoreError::Stop => return Err(away),
-                OnStoreError::Pass => {
-                    tracing::warn!(error = %away, records = claims.len(), "records pass unchecked");
-                    vec![Mark::Unchecked; claims.len()]
-                }
-            },
+            Err(Undecided::Away(away)) if self.plan.on_store_error == OnStoreError::Pass => {
+                tracing::warn!(error = %away, records = claims.len(), "records pass unchecked");
+                vec![Mark::Unchecked; claims.len()]
+            }
+            Err(undecided) => return Err(undecided),
         };
         for (place, judged) in places.into_iter().zip(judged) {
             if let Some(mark) = marks.get_mut(place) {
@@ -195,11 +281,12 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
+    use crate::dedup::memory::MemoryClaims;
     use crate::dedup::message_id::IdSource;
-    use crate::dedup::store::Stores;
     use crate::lane::testing::Rec;
 
     fn dedup(mode: DedupMode, on_missing_id: OnMissingId) -> Dedup {
@@ -215,8 +302,9 @@ mod tests {
             on_store_error: OnStoreError::Stop,
             scope: None,
         };
-        let store = Stores::new(&plan).open();
-        Dedup::new(Arc::new(plan), &PipelineName::new("p").unwrap(), "cluster", store)
+        let store = Arc::new(Mutex::new(MemoryClaims::new(ids, window)));
+        let name = PipelineName::new("p").unwrap();
+        Dedup::new(Arc::new(plan), &name, "cluster", Holder::AtOnce(Box::new(store)))
     }
 
     fn judge(dedup: &mut Dedup, records: &[(i64, &str)]) -> Judged {
@@ -224,7 +312,13 @@ mod tests {
             .iter()
             .map(|(offset, id)| Rec::new(*offset, format!(r#"{{"id": "{id}"}}"#).as_bytes()))
             .collect();
-        dedup.judge(&"topic".into(), 0, &records, Instant::now()).unwrap()
+        let partition = TopicPartition {
+            topic: "in".into(),
+            partition: 0,
+        };
+        dedup
+            .judge(&partition, &"topic".into(), &records, Instant::now())
+            .unwrap()
     }
 
     #[test]

@@ -12,6 +12,10 @@ use super::pointer::Pointer;
 pub struct MessageId([u8; 16]);
 
 impl MessageId {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -198,10 +198,8 @@ mod tests {
             document in document(),
             tokens in prop::collection::vec("[a-c~/01]{0,2}", 0..4),
         ) {
-            let pointer: String = tokens
-                .iter()
-                .map(|token| format!("/{}", token.replace('~', "~0").replace('/', "~1")))
-                .collect();
+            let escaped = tokens.iter().map(|token| token.replace('~', "~0").replace('/', "~1"));
+            let pointer: String = escaped.flat_map(|token| ["/".to_owned(), token]).collect();
             let expected = match document.pointer(&pointer) {
                 Some(Value::String(text)) => Some(text.clone()),
                 Some(Value::Number(number)) => Some(number.to_string()),

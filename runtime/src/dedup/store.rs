@@ -1,6 +1,7 @@
 //! Where claims are held.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -31,21 +32,20 @@ pub trait Claims: fmt::Debug {
 #[derive(Debug, Clone)]
 pub enum Stores {
     Memory(Arc<Mutex<MemoryClaims>>),
+    /// Each lane has the claims of its partitions: of all together at most so many.
+    Changelog {
+        ids: NonZeroUsize,
+    },
 }
 
 impl Stores {
     pub fn new(plan: &Dedup) -> Self {
         match plan.store {
             ClaimStore::Memory { ids } => {
-                Self::Memory(Arc::new(Mutex::new(MemoryClaims::new(ids, plan.window))))
+                let claims = MemoryClaims::new(ids, plan.window);
+                Self::Memory(Arc::new(Mutex::new(claims)))
             }
-        }
-    }
-
-    /// For one lane.
-    pub fn open(&self) -> Box<dyn Claims> {
-        match self {
-            Self::Memory(held) => Box::new(Arc::clone(held)),
+            ClaimStore::Changelog { ids } => Self::Changelog { ids },
         }
     }
 }

@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic as RdNewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::ffi::admin::describe_topics;
 use super::ffi::consume::ConsumerClient;
@@ -180,6 +180,25 @@ impl Admin {
             Some(Err((name, code))) => Err(of_error_code(code, &name)),
             None => Err(of_code(codes::LOCAL_FAIL, "the answer is empty")),
         }
+    }
+
+    /// Deletes the records of a partition that lie before the offset.
+    pub fn delete_before(
+        &self,
+        partition: &TopicPartition,
+        offset: i64,
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        let mut before = TopicPartitionList::with_capacity(1);
+        before
+            .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset))
+            .map_err(|e| of_crate(&e))?;
+        let options = AdminOptions::new()
+            .request_timeout(Some(timeout))
+            .operation_timeout(Some(timeout));
+        let answer = block_on(self.client.delete_records(&before, &options)).map_err(|e| of_crate(&e))?;
+        let failed = answer.elements().iter().find_map(|element| element.error().err());
+        failed.map_or(Ok(()), |error| Err(of_crate(&error)))
     }
 
     /// First offset and last stable offset of a partition.

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use strait_sdk::batch::Record;
 
-use super::ffi::consume::{ConsumerClient, Failure, Scratch, Sink};
+use super::ffi::consume::ConsumerClient;
 use super::ffi::error::of_code;
-use super::ffi::list::List;
-use super::ffi::message::Message;
+use super::reading::{Stretch, read_to_ends};
 use super::settings::inquiry_conf;
-use super::{KafkaError, Position, TopicPartition, codes};
+use super::{KafkaError, codes};
 use crate::plan::Cluster;
 
 /// More live keys than this is not a control topic.
@@ -33,38 +32,40 @@ pub fn read(
     let deadline = Instant::now() + timeout;
     let left = || deadline.saturating_duration_since(Instant::now());
     let client = Rc::new(ConsumerClient::new(inquiry_conf(cluster, client_id, client_id)?)?);
-    let mut ends = BTreeMap::new();
-    let mut starts = Vec::new();
+    let mut stretches = Vec::new();
     for partition in 0..partition_count(&client, topic, left())? {
-        let at = TopicPartition {
-            topic: topic.into(),
-            partition,
-        };
         let (start, end) = client.client().bounds(topic, partition, left())?;
-        if start < end {
-            ends.insert(partition, end);
-            starts.push(Position {
-                partition: at,
-                offset: start,
-            });
-        }
+        stretches.push(Stretch {
+            partition,
+            start,
+            end,
+        });
     }
-    let mut latest = Latest::default();
-    if !starts.is_empty() {
-        client.assign(Some(&List::of_positions(&starts)?))?;
-        let mut scratch = Scratch::default();
-        while !ends.is_empty() {
-            if left().is_zero() {
-                let message = format!("{topic} could not be read to its end in time");
-                return Err(of_code(codes::LOCAL_TIMED_OUT, &message));
+    let mut latest = BTreeMap::new();
+    let mut goes_on = |_: &BTreeMap<i32, i64>| {
+        if left().is_zero() {
+            let message = format!("{topic} could not be read to its end in time");
+            return Err(of_code(codes::LOCAL_TIMED_OUT, &message));
+        }
+        Ok(POLL.min(left()))
+    };
+    read_to_ends(&client, topic, &stretches, &mut goes_on, |record| {
+        match (record.key(), record.value()) {
+            (Some(key), Some(value)) => {
+                latest.insert(key.to_vec(), value.to_vec());
             }
-            client.fetch(&mut scratch, 1000, POLL.min(left()), &mut latest);
-            latest.check()?;
-            drop_finished(&client, topic, &mut ends)?;
+            (Some(key), None) => {
+                latest.remove(key);
+            }
+            (None, _) => {}
         }
-        client.assign(None)?;
-    }
-    Ok(latest.values)
+        if latest.len() > KEYS_MAX {
+            let message = format!("the control topic has more than {KEYS_MAX} keys");
+            return Err(of_code(codes::LOCAL_FAIL, &message));
+        }
+        Ok(())
+    })?;
+    Ok(latest)
 }
 
 fn partition_count(client: &ConsumerClient, topic: &str, timeout: Duration) -> Result<i32, KafkaError> {
@@ -72,71 +73,4 @@ fn partition_count(client: &ConsumerClient, topic: &str, timeout: Duration) -> R
     let missing = || Err(of_code(codes::UNKNOWN_TOPIC_OR_PART, topic));
     let described = described.into_iter().next().unwrap_or_else(missing)?;
     Ok(described.partitions)
-}
-
-/// The position counts control records too, so it reaches an end that a record does not.
-fn drop_finished(
-    client: &ConsumerClient,
-    topic: &str,
-    ends: &mut BTreeMap<i32, i64>,
-) -> Result<(), KafkaError> {
-    let mut list = List::new(ends.len())?;
-    for partition in ends.keys() {
-        list.add(topic, *partition, -1)?;
-    }
-    client.position(&list)?;
-    for element in list.elements() {
-        if ends
-            .get(&element.partition)
-            .is_some_and(|end| element.offset >= *end)
-        {
-            ends.remove(&element.partition);
-        }
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Latest {
-    values: BTreeMap<Vec<u8>, Vec<u8>>,
-    failure: Option<Failure>,
-}
-
-impl Latest {
-    fn check(&mut self) -> Result<(), KafkaError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure.error);
-        }
-        if self.values.len() > KEYS_MAX {
-            let message = format!("the control topic has more than {KEYS_MAX} keys");
-            return Err(of_code(codes::LOCAL_FAIL, &message));
-        }
-        Ok(())
-    }
-}
-
-impl Sink for Latest {
-    fn records(
-        &mut self,
-        _topic_handle: usize,
-        _topic: &str,
-        _partition: i32,
-        run: impl ExactSizeIterator<Item = Message>,
-    ) {
-        for record in run {
-            match (record.key(), record.value()) {
-                (Some(key), Some(value)) => {
-                    self.values.insert(key.to_vec(), value.to_vec());
-                }
-                (Some(key), None) => {
-                    self.values.remove(key);
-                }
-                (None, _) => {}
-            }
-        }
-    }
-
-    fn failure(&mut self, failure: Failure) {
-        self.failure.get_or_insert(failure);
-    }
 }

@@ -122,6 +122,7 @@ where
         self.consumer
             .assign(&positions)
             .map_err(|error| Interrupt::Lane(format!("cannot assign: {error}")))?;
+        self.hold_restoring(ids)?;
         self.report.assigned(self.partitions.len());
         self.report.rebalance_took(started.elapsed());
         self.report.state(LaneState::Running)
@@ -184,7 +185,7 @@ where
                 }
             }
         }
-        Ok(())
+        self.hold_restoring(&ids)
     }
 
     /// Finds out where partitions start, within a bound. What is not known in time stays
@@ -255,6 +256,7 @@ where
             partition.topic_id = topic_id;
             partition.mark_due = !marked;
         }
+        self.restore_claims(id);
         Ok(())
     }
 
@@ -303,6 +305,7 @@ where
             partition.mark_due = true;
             tracing::info!(partition = %id, offset, ?beginning, "no committed offset: starting here");
         }
+        self.restore_claims(id);
         Ok(Ok(()))
     }
 
@@ -329,6 +332,7 @@ where
             .unassign(ids)
             .map_err(|error| Interrupt::Lane(format!("cannot unassign: {error}")))?;
         self.partitions.remove(ids);
+        self.forget_claims(ids);
         for id in ids {
             self.report.forget(id);
             // What is known of its failing records stays: it may come back.

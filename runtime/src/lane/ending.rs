@@ -84,6 +84,7 @@ where
         let deadline = || hurry.brought_forward(started + limit, started);
         if self.plan.delivery == Delivery::ExactlyOnce {
             self.write_marks(deadline())?;
+            self.write_claims(deadline())?;
         }
         fault::pass_or_abort(Point::BeforeFlush)?;
         self.flush(deadline())?;
@@ -295,6 +296,7 @@ where
         {
             self.directory.forget_marks();
         }
+        self.claims_committed();
         for partition in self.partitions.iter_mut() {
             if partition.is_dirty() {
                 partition.committed();

@@ -41,6 +41,8 @@ pub struct Partition<R> {
     pub redelivered_below: i64,
     /// Its next offset is not in the log. To be judged when what came before is decided.
     pub gap: bool,
+    /// The claims on its message ids are not back yet. Nothing of it is fetched.
+    pub restoring: bool,
     /// Not processed before this moment.
     pub held_until: Option<Instant>,
     /// The end of what a `read_committed` reader can see.
@@ -65,6 +67,7 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
             promised: 0,
             redelivered_below: 0,
             gap: false,
+            restoring: false,
             held_until: None,
             last_stable: None,
             last_timestamp_ms: -1,
@@ -94,6 +97,7 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
     /// Whether it has something that may be processed now.
     pub fn is_ready(&self, now: Instant) -> bool {
         self.standing == Standing::Steady
+            && !self.restoring
             && !self.backlog.is_empty()
             && self.held_until.is_none_or(|until| until <= now)
     }

@@ -33,7 +33,11 @@ where
 {
     /// Polls: without waiting if there is work at hand, else until something is due.
     pub(super) fn take(&mut self, ready: bool, due: Option<Due>, now: Instant) -> Result<(), Interrupt> {
-        let not_held = || self.partitions.iter().filter(|p| p.held_until.is_none());
+        let not_held = || {
+            self.partitions
+                .iter()
+                .filter(|p| p.held_until.is_none() && !p.restoring)
+        };
         let records: usize = not_held().map(|p| p.backlog.len()).sum();
         let bytes: usize = not_held().map(|p| p.backlog.bytes()).sum();
         let room = if bytes < BACKLOG_BYTES_MAX {

@@ -248,6 +248,7 @@ where
                 Resolution::Committed if in_commit => {
                     outcome = TransactionOutcome::Committed;
                     self.report.committed(&self.plan, open, self.partitions.iter());
+                    self.claims_committed();
                 }
                 Resolution::NotCommitted => {}
                 odd => {
@@ -347,6 +348,7 @@ where
         &mut self,
         committed: Option<&[(TopicPartition, Option<i64>)]>,
     ) -> Result<(), Interrupt> {
+        self.claims_aborted();
         for partition in self.partitions.iter_mut() {
             let asked = committed.and_then(|list| list.iter().find(|(id, _)| *id == partition.id));
             let offset = match (asked, &partition.standing) {

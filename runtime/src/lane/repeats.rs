@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use crate::dedup::judge::Undecided;
 use crate::kafka::{Consumer, Producer, ProducerFactory};
 use crate::stage::GuestFactory;
 
 use super::Lane;
+use super::control::Interrupt;
 use super::directory::Directory;
 use super::work::Turn;
 
@@ -21,24 +23,27 @@ where
     /// lane rests. The group is served meanwhile, what was decided before commits, and lag grows.
     ///
     /// Records that are not decided in this turn come again, and find their own claims.
-    pub(super) fn judge(&mut self, turn: &mut Turn, count: usize) -> bool {
+    pub(super) fn judge(&mut self, turn: &mut Turn, count: usize) -> Result<bool, Interrupt> {
         let (Some(dedup), Some(partition)) = (&mut self.dedup, self.partitions.at(turn.slot)) else {
-            return true;
+            return Ok(true);
         };
         let records = partition.backlog.front(count);
         let started = Instant::now();
-        let judged = dedup.judge(&partition.topic_id, turn.id.partition, records, started);
+        let judged = dedup.judge(&turn.id, &partition.topic_id, records, started);
         self.report.claimed(started.elapsed(), dedup.ids_held());
         match judged {
             Ok(judged) => {
                 turn.judged = Some(judged);
                 self.store_away.reset();
-                true
+                Ok(true)
             }
-            Err(away) => {
+            Err(Undecided::Full { ids_max }) => {
+                Err(Interrupt::Pipeline(Undecided::Full { ids_max }.to_string()))
+            }
+            Err(Undecided::Away(away)) => {
                 self.resting_until = Some(Instant::now() + self.store_away.fail());
                 self.report.store_away(&away);
-                false
+                Ok(false)
             }
         }
     }

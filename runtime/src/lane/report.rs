@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strait_sdk::batch::Record;
 
+use crate::dedup::changelog::Progress;
 use crate::dedup::store::StoreAway;
 use crate::guest::FaultKind;
 use crate::health::PipelineHealth;
@@ -101,6 +102,12 @@ impl Report {
     /// Message ids were claimed, or should have been.
     pub fn claimed(&self, took: Duration, ids_held: usize) {
         self.metrics.claimed(took, ids_held);
+    }
+
+    /// Shows how far the claims or the state of partitions are back.
+    pub fn restoring(&self, store: &'static str) -> Progress {
+        let metrics = self.metrics.clone();
+        Arc::new(move |partition, ratio| metrics.restored(store, partition, ratio))
     }
 
     pub fn store_away(&self, away: &StoreAway) {

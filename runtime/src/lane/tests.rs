@@ -19,7 +19,6 @@ use super::report::Report;
 use super::testing::{Faults, Log, MemoryConsumer, MemoryDirectory, MemoryProducers, Rec, Script};
 use super::{Lane, Parts};
 use crate::dedup::judge::Dedup;
-use crate::dedup::store::Stores;
 use crate::health::Health;
 use crate::kafka::{
     Consumer, FailedDelivery, Flaw, KafkaError, Producer, ProducerFactory, TopicPartition, TransactionError,
@@ -120,8 +119,8 @@ where
     let health = Health::new(Duration::from_mins(1)).pipeline(&plan.name, 1);
     let failures = Arc::new(FailureLog::new(plan.name.clone(), Values::Masked));
     let dedup = plan.dedup.as_ref().map(|dedup| {
-        let store = Stores::new(dedup).open();
-        Dedup::new(Arc::clone(dedup), &plan.name, "cluster", store)
+        let holder = repeats::holder(dedup, None);
+        Dedup::new(Arc::clone(dedup), &plan.name, "cluster", holder)
     });
     let mut lane = Lane::new(Parts {
         dedup,

@@ -129,7 +129,7 @@ where
             return Ok(());
         };
         let count = partition.backlog.batch(limits, turn.before).len();
-        if !self.judge(turn, count) {
+        if !self.judge(turn, count)? {
             return Ok(());
         }
         self.begin()?;
@@ -319,7 +319,7 @@ where
         reason: String,
     ) -> Result<(), Interrupt> {
         // Its claim stands, so that repeats of it are dropped.
-        if !self.judge(turn, 1) {
+        if !self.judge(turn, 1)? {
             return Ok(());
         }
         self.begin()?.tried += 1;

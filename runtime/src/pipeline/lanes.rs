@@ -5,7 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::dedup::judge::Dedup;
+use crate::dedup::changelog::{ChangelogClaims, Restorer};
+use crate::dedup::judge::{Dedup, Holder};
 use crate::dedup::store::Stores;
 use crate::guest::Module;
 use crate::kafka::consumer::LibrdConsumer;
@@ -151,16 +152,15 @@ impl Seed {
             Ok(stages) => stages,
             Err(fault) => return LaneEnd::Failed(format!("cannot start the transform: {fault}")),
         };
-        let dedup = self.plan.dedup.iter().zip(self.claims);
-        let dedup = dedup.map(|(plan, claims)| {
-            let cluster_id = self.facts.directory.cluster_id();
-            Dedup::new(Arc::clone(plan), &self.plan.name, &cluster_id, claims.open())
-        });
+        let dedup = match self.dedup() {
+            Ok(dedup) => dedup,
+            Err(error) => return LaneEnd::Restart(format!("cannot start a thread: {error}")),
+        };
         let lane = Lane::new(Parts {
             index: self.index,
             consumer,
             producers,
-            dedup: dedup.last(),
+            dedup,
             stages,
             directory: Arc::clone(&self.facts.directory),
             capacities: Arc::clone(&self.facts.capacities),
@@ -170,6 +170,35 @@ impl Seed {
             plan: self.plan,
         });
         lane.run()
+    }
+}
+
+impl Seed {
+    fn dedup(&self) -> std::io::Result<Option<Dedup>> {
+        let (Some(plan), Some(claims)) = (&self.plan.dedup, &self.claims) else {
+            return Ok(None);
+        };
+        let holder = match claims {
+            Stores::Memory(shared) => Holder::AtOnce(Box::new(Arc::clone(shared))),
+            Stores::Changelog { ids } => {
+                let restorer = Restorer::start(
+                    self.plan.cluster.clone(),
+                    self.plan.name.clone(),
+                    plan.window_ms(),
+                    self.report.restoring("dedup"),
+                )?;
+                let ids_max = ids.get() / self.plan.lanes;
+                let claims = ChangelogClaims::new(plan.window, ids_max, Box::new(restorer));
+                Holder::InTransaction(claims)
+            }
+        };
+        let cluster_id = self.facts.directory.cluster_id();
+        Ok(Some(Dedup::new(
+            Arc::clone(plan),
+            &self.plan.name,
+            &cluster_id,
+            holder,
+        )))
     }
 }
 

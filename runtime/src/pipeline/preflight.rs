@@ -3,10 +3,12 @@
 //! `strait check` asks the same questions, and changes nothing; a run makes the control topic
 //! where it may.
 
+mod internal;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::admin::{Admin, NewTopic};
+use crate::kafka::admin::Admin;
 use crate::kafka::settings::ProducerSettings;
 use crate::kafka::transaction::LibrdProducerFactory;
 use crate::kafka::{KafkaError, Producer, ProducerFactory, TransactionError, codes};
@@ -20,12 +22,6 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// Ending what a stale id left waits for the coordinator.
 const FENCE: Duration = Duration::from_secs(5);
-
-/// A topic shared by the whole group needs no more than one partition.
-const CONTROL_PARTITIONS: i32 = 1;
-
-/// Copies of an internal topic where the cluster has that many nodes.
-const REPLICATION: i32 = 3;
 
 /// What the cluster said, as the lanes need it.
 #[derive(Clone)]
@@ -64,12 +60,9 @@ pub fn ask(plan: &Arc<Pipeline>) -> Result<Facts, Refusal> {
     let cluster_id = admin.cluster_id(ANSWER)?;
     let mut misfits = Vec::new();
     let mut capacities = survey(&admin, plan, &mut misfits)?;
-    let control = if misfits.is_empty() {
-        control_topic(&admin, plan, &mut misfits)?
-    } else {
-        None
-    };
-    capacities.extend(control);
+    if misfits.is_empty() {
+        capacities.extend(internal::find_or_make(&admin, plan, &mut misfits)?);
+    }
     if !misfits.is_empty() {
         return Err(Refusal::Misfits(misfits));
     }
@@ -202,84 +195,4 @@ fn exists(
         remedy,
     });
     Ok(None)
-}
-
-/// Finds the control topic, or makes it.
-fn control_topic(
-    admin: &Admin,
-    plan: &Pipeline,
-    misfits: &mut Vec<Misfit>,
-) -> Result<Option<Capacity>, KafkaError> {
-    let name = plan.name.control_topic();
-    let described = admin.describe(&[&name], ANSWER)?.pop();
-    match described {
-        Some(Ok(topic)) => {
-            let policy = admin.topic_setting(&name, "cleanup.policy", ANSWER)?;
-            if policy != "compact" {
-                misfits.push(control_misfit(
-                    format!("the internal topic {name} has cleanup.policy={policy}"),
-                    "set it to compact: a mark that expires would look like a partition that never was"
-                        .to_owned(),
-                ));
-            }
-            let limit = admin.max_message_bytes(&[&name], ANSWER)?;
-            Ok(limit.first().map(|limit| Capacity::new(*limit, topic.partitions)))
-        }
-        Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => Err(error),
-        _ if plan.internal_topics.create => make_control_topic(admin, plan, &name, misfits),
-        _ => {
-            misfits.push(control_misfit(
-                format!("the internal topic {name} is missing, and internal_topics is `require`"),
-                format!("create it with {CONTROL_PARTITIONS} partition and cleanup.policy=compact"),
-            ));
-            Ok(None)
-        }
-    }
-}
-
-fn make_control_topic(
-    admin: &Admin,
-    plan: &Pipeline,
-    name: &str,
-    misfits: &mut Vec<Misfit>,
-) -> Result<Option<Capacity>, KafkaError> {
-    let nodes = i32::try_from(admin.node_count(ANSWER)?).unwrap_or(i32::MAX);
-    let fitting = if nodes >= REPLICATION { REPLICATION } else { 1 };
-    let replication = plan.internal_topics.replication.unwrap_or(fitting);
-    let topic = NewTopic {
-        name: name.to_owned(),
-        partitions: CONTROL_PARTITIONS,
-        replication,
-        config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
-    };
-    match admin.create_topic(&topic, ANSWER) {
-        Ok(created) => {
-            if created {
-                tracing::info!(topic = name, replication, "internal topic created");
-            }
-            // It takes a moment until every broker knows it: whoever asks again will see it.
-            Err(KafkaError::own(
-                "TOPIC_IS_NEW",
-                &format!("{name} is being created"),
-                true,
-            ))
-        }
-        Err(error) if error.retriable => Err(error),
-        Err(error) => {
-            misfits.push(control_misfit(
-                format!("cannot create the internal topic {name}: {error}"),
-                "grant this user the right to create it, or create it and write `internal_topics: require`"
-                    .to_owned(),
-            ));
-            Ok(None)
-        }
-    }
-}
-
-fn control_misfit(what: String, remedy: String) -> Misfit {
-    Misfit {
-        key: "internal_topics".to_owned(),
-        what,
-        remedy,
-    }
 }

@@ -20,11 +20,20 @@ pub struct Dedup {
     pub scope: Option<String>,
 }
 
+impl Dedup {
+    pub fn window_ms(&self) -> i64 {
+        i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
 /// Where claims are held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimStore {
     /// In this process: at most this many ids.
     Memory { ids: NonZeroUsize },
+    /// In a topic for each input topic, written in the transaction: at most this many ids in a
+    /// process.
+    Changelog { ids: NonZeroUsize },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! The topics that a pipeline writes to, in one order that lane and producer share:
-//! the outputs, then the dead letters if there are any, then the control topic.
+//! the outputs, then the dead letters if there are any, then the control topic, then the claims of
+//! each input topic if they are kept in topics.
 
 use std::sync::Arc;
 
-use super::{Pipeline, Then};
+use super::{ClaimStore, InputTopics, Pipeline, Then};
 
 impl Pipeline {
     /// All topics that this pipeline produces to. An output keeps its own index.
@@ -11,7 +12,11 @@ impl Pipeline {
         let outputs = self.outputs.iter().map(|output| Arc::from(output.topic.as_str()));
         let letters = self.dead_letter_topic().map(Arc::from);
         let control = Arc::from(self.name.control_topic());
-        outputs.chain(letters).chain([control]).collect()
+        let claims = self
+            .inputs_with_claims()
+            .iter()
+            .map(|input| Arc::from(self.name.claims_topic(input)));
+        outputs.chain(letters).chain([control]).chain(claims).collect()
     }
 
     /// The first of these that this pipeline writes to. An input that is also an output would
@@ -37,5 +42,24 @@ impl Pipeline {
     /// Index of the control topic among [`Pipeline::produced_topics`].
     pub fn control_topic_index(&self) -> usize {
         self.outputs.len() + usize::from(self.dead_letter_topic().is_some())
+    }
+
+    /// Input topics whose claims are kept in topics.
+    pub fn inputs_with_claims(&self) -> &[String] {
+        let in_topics = self
+            .dedup
+            .as_ref()
+            .is_some_and(|dedup| matches!(dedup.store, ClaimStore::Changelog { .. }));
+        match &self.input.topics {
+            InputTopics::Named(names) if in_topics => names,
+            InputTopics::Named(_) | InputTopics::Pattern(_) => &[],
+        }
+    }
+
+    /// Index of the topic of claims on records of this input topic among
+    /// [`Pipeline::produced_topics`].
+    pub fn claims_topic_index(&self, input: &str) -> Option<usize> {
+        let place = self.inputs_with_claims().iter().position(|name| name == input)?;
+        Some(self.control_topic_index() + 1 + place)
     }
 }

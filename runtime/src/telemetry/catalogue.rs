@@ -80,8 +80,8 @@ const PROCESSING_BUCKETS: &[f64] = &[
 /// Claims of a batch: tens of microseconds in this process, a round trip to a server, and what a
 /// server may take before it counts as away.
 const STORE_BUCKETS: &[f64] = &[
-    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-    0.5, 1.0, 2.5, 5.0,
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
 /// Record timestamp to commit: the best case is a round trip or two; beyond a minute it is a
@@ -160,6 +160,11 @@ pub const DEDUP_IDS: Definition = gauge(
     "strait_dedup_ids",
     PIPELINE,
     "Message ids that this process holds",
+);
+pub const STATE_RESTORE_RATIO: Definition = gauge(
+    "strait_state_restore_ratio",
+    &["pipeline", "store", "partition"],
+    "How much of what a partition remembers is back, from 0 to 1",
 );
 pub const LAG_RECORDS: Definition = gauge(
     "strait_consumer_lag_records",
@@ -256,6 +261,7 @@ pub const ALL: &[&Definition] = &[
     &DEDUP_STORE_SECONDS,
     &DEDUP_STORE_ERRORS,
     &DEDUP_IDS,
+    &STATE_RESTORE_RATIO,
     &LAG_RECORDS,
     &LAG_SECONDS,
     &LAST_STABLE_OFFSET_LAG,

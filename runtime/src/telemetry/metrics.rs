@@ -108,6 +108,7 @@ struct Pipeline {
     dead_lettered: Family<String, IntCounter>,
     duplicates: Family<String, IntCounter>,
     unidentified: Series<IntCounter>,
+    restore: Family<TopicPartition, Gauge>,
     /// Since the first batch that was checked.
     claims: OnceLock<Claims>,
     lag_records: Family<TopicPartition, IntGauge>,
@@ -146,6 +147,7 @@ impl Pipeline {
             dead_lettered: Family::new(registry, &catalogue::RECORDS_DEAD_LETTERED, name),
             duplicates: Family::new(registry, &catalogue::DUPLICATES, name),
             unidentified: Series::new(registry, &catalogue::RECORDS_UNIDENTIFIED, &[name]),
+            restore: Family::new(registry, &catalogue::STATE_RESTORE_RATIO, name),
             claims: OnceLock::new(),
             lag_records: Family::new(registry, &catalogue::LAG_RECORDS, name),
             lag_seconds: Family::new(registry, &catalogue::LAG_SECONDS, name),
@@ -271,6 +273,19 @@ impl PipelineMetrics {
         self.0.claims().took(took, ids_held);
     }
 
+    /// What a store remembers of a partition is back so far; `None`: the partition is not ours.
+    pub fn restored(&self, store: &str, partition: &TopicPartition, ratio: Option<f64>) {
+        // In place of the topic stands the store, which is one for each topic.
+        let key = TopicPartition {
+            topic: format!("{store}.{}", partition.topic).into(),
+            partition: partition.partition,
+        };
+        match ratio {
+            Some(ratio) => self.0.restore.with(&key, |gauge| gauge.set(ratio)),
+            None => self.0.restore.remove(&key),
+        }
+    }
+
     /// The store of message ids did not answer.
     pub fn store_away(&self) {
         self.0.claims().failed();
@@ -310,6 +325,7 @@ impl PipelineMetrics {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         self.0.transaction_open.clear();
+        self.0.restore.clear();
     }
 
     pub fn rebalance(&self, kind: RebalanceKind) {

@@ -54,14 +54,32 @@ pub enum StoreChoice {
     Map(StoreMap),
 }
 
-/// One of `memory`, `redis` and `sql`, with its settings.
+/// One of `changelog`, `memory`, `redis` and `sql`, with its settings.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(inline, extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct StoreMap {
+    pub changelog: Option<ChangelogStore>,
     pub memory: Option<MemoryStore>,
     pub redis: Option<RedisStore>,
     pub sql: Option<SqlStore>,
+}
+
+/// In a topic, in the transaction of the records: exact, for ids that arrive in one partition.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub struct ChangelogStore {
+    /// How many ids a process may hold. With more, the pipeline stops.
+    pub ids: NonZeroUsize,
+}
+
+impl Default for ChangelogStore {
+    fn default() -> Self {
+        Self {
+            ids: NonZeroUsize::MIN.saturating_add(9_999_999),
+        }
+    }
 }
 
 /// In this process; lost on restart.

@@ -102,7 +102,6 @@ const CHANGED: &[Changed] = &[
         &[
             "p.yaml:5:5: stages.0: exactly one of `dedup`, `wasm` is expected here, and 0 are given; write one of them",
             "p.yaml:6:5: stages.1: exactly one of `dedup`, `wasm` is expected here, and 2 are given; keep one",
-            "p.yaml:6:33: stages.1.dedup.store: this version of Strait does not run the store `changelog` yet; write `store: memory`; a later version brings it",
             "p.yaml:7:5: stages.2.wasn: the key `wasn` is not known here; did you mean `wasm`?",
             "p.yaml:8:4: stages.3: the item is empty; write a value behind the `-`, or remove it",
         ],
@@ -122,7 +121,6 @@ outputs:",
             ),
         ],
         &[
-            "p.yaml:5:5: stages.0.dedup.store: this version of Strait does not run the store `changelog` yet; write `store: memory`; a later version brings it",
             "p.yaml:7:1: state: this version of Strait does not run `state` yet; remove it; a later version brings it",
         ],
     ),
@@ -135,7 +133,7 @@ outputs:",
         )],
         &[
             "p.yaml:5:18: stages.0.dedup.id: `body:x` names no message id; write key, value, header:NAME or json:/POINTER",
-            "p.yaml:5:28: stages.0.dedup.store: this version of Strait does not run the store `redis` yet; write `store: memory`; a later version brings it",
+            "p.yaml:5:28: stages.0.dedup.store: this version of Strait does not run the store `redis` yet; write `store: changelog` or `store: memory`; a later version brings it",
             "p.yaml:5:37: stages.0.dedup.store.redis.url: the key `url` is missing; write `url:` and text",
             "p.yaml:5:58: stages.0.dedup.window: `1` is no duration; write a number with its unit: ms, s, m, h or d, such as 100ms",
         ],
@@ -175,8 +173,25 @@ stages:
         )],
         &[
             "p.yaml:6:5: stages.1.dedup: it comes behind a transform; write it before all `wasm` stages",
-            "p.yaml:6:43: stages.1.dedup.scope: the store `memory` is not shared with other pipelines; remove it, or use redis or sql",
+            "p.yaml:6:45: stages.1.dedup.scope: the store `memory` is not shared with other pipelines; remove it, or use redis or sql",
             "p.yaml:7:5: stages.2.dedup: there is another `dedup` before it; keep one",
+        ],
+    ),
+    (
+        "a changelog of topics that nobody names",
+        &[
+            (
+                "input: { topics: [orders] }",
+                r#"input: { pattern: "^orders\\.in" }"#,
+            ),
+            (
+                "stages:",
+                "stages:
+  - dedup: { id: key }",
+            ),
+        ],
+        &[
+            "p.yaml:5:5: stages.0.dedup.store: the store `changelog` has a topic for each input topic, and a pattern names none; write `input.topics`, or use redis or sql",
         ],
     ),
     (

@@ -41,6 +41,7 @@ struct Transaction {
     outputs: Vec<(u64, Out)>,
     offsets: Vec<(i32, i64)>,
     marks: Vec<(Vec<u8>, Vec<u8>)>,
+    claims: Vec<(i32, Vec<u8>)>,
     /// EndTxn(commit) reached the coordinator, and nobody was told.
     prepared: bool,
 }
@@ -64,6 +65,8 @@ pub struct State {
     pub begun: u32,
     pub applied: u32,
     pub control: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Committed claims of each partition.
+    pub claims: BTreeMap<i32, Vec<Vec<u8>>>,
 }
 
 /// The shared log.
@@ -87,6 +90,7 @@ impl Log {
             begun: 0,
             applied: 0,
             control: BTreeMap::new(),
+            claims: BTreeMap::new(),
         })))
     }
 
@@ -149,6 +153,9 @@ impl State {
         }
         self.committed.extend(transaction.offsets);
         self.control.extend(transaction.marks);
+        for (partition, claims) in transaction.claims {
+            self.claims.entry(partition).or_default().push(claims);
+        }
     }
 }
 

@@ -1,11 +1,113 @@
 //! A lane whose pipeline has a `dedup`.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
 
 use super::*;
+use crate::dedup::changelog::{ChangelogClaims, Restored, Restores, Table};
 use crate::dedup::claim::{Claim, Verdict};
+use crate::dedup::judge::Holder;
+use crate::dedup::memory::MemoryClaims;
 use crate::dedup::message_id::IdSource;
 use crate::dedup::store::{Claims, StoreAway};
+
+/// For one lane. Claims in the log need the log.
+pub fn holder(plan: &crate::plan::Dedup, log: Option<&Log>) -> Holder {
+    match plan.store {
+        ClaimStore::Memory { ids } => {
+            let claims = MemoryClaims::new(ids, plan.window);
+            Holder::AtOnce(Box::new(Arc::new(Mutex::new(claims))))
+        }
+        ClaimStore::Changelog { ids } => {
+            let restores = FromLog {
+                log: log.unwrap().clone(),
+                window_ms: plan.window_ms(),
+                begun: Vec::new(),
+            };
+            Holder::InTransaction(ChangelogClaims::new(plan.window, ids.get(), Box::new(restores)))
+        }
+    }
+}
+
+/// Reads the claims that are committed when it is asked, and tells of them one call later.
+struct FromLog {
+    log: Log,
+    window_ms: i64,
+    begun: Vec<(bool, Restored)>,
+}
+
+impl fmt::Debug for FromLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromLog").finish_non_exhaustive()
+    }
+}
+
+impl Restores for FromLog {
+    fn begin(&mut self, partition: &TopicPartition, topic_id: &Arc<str>) {
+        let mut table = Table::new(self.window_ms);
+        for value in self
+            .log
+            .0
+            .borrow()
+            .claims
+            .get(&partition.partition)
+            .into_iter()
+            .flatten()
+        {
+            table.restore(value).unwrap();
+        }
+        self.forget(partition);
+        let restored = Restored {
+            partition: partition.clone(),
+            topic_id: Arc::clone(topic_id),
+            table: Ok(table),
+        };
+        self.begun.push((false, restored));
+    }
+
+    fn finished(&mut self) -> Vec<Restored> {
+        let (ready, rest) = std::mem::take(&mut self.begun)
+            .into_iter()
+            .partition(|(asked, _)| *asked);
+        self.begun = rest;
+        self.begun.iter_mut().for_each(|(asked, _)| *asked = true);
+        let ready: Vec<(bool, Restored)> = ready;
+        ready.into_iter().map(|(_, restored)| restored).collect()
+    }
+
+    fn forget(&mut self, partition: &TopicPartition) {
+        self.begun
+            .retain(|(_, restored)| restored.partition != *partition);
+    }
+
+    fn trim(&mut self, _: &TopicPartition, _: i64) {}
+}
+
+fn in_changelog() -> crate::plan::Dedup {
+    crate::plan::Dedup {
+        store: ClaimStore::Changelog {
+            ids: NonZeroUsize::new(10_000).unwrap(),
+        },
+        ..dedup()
+    }
+}
+
+/// A lane that owns what the log holds, and forgets all else.
+fn lane_on(plan: Pipeline, log: &Log) -> MemoryLane {
+    let mut lane = lane(
+        Pipeline {
+            dedup: None,
+            ..plan.clone()
+        },
+        log,
+    );
+    let dedup = plan.dedup.clone().unwrap();
+    let holder = holder(&dedup, Some(log));
+    lane.dedup = Some(Dedup::new(dedup, &plan.name, "cluster", holder));
+    lane.plan = Arc::new(plan);
+    lane
+}
 
 fn dedup() -> crate::plan::Dedup {
     crate::plan::Dedup {
@@ -50,6 +152,12 @@ fn chaotic(seed: u64, inputs: Vec<Vec<Rec>>) -> Log {
 
 #[test]
 fn of_each_id_the_first_record_counts_whatever_fails() {
+    for dedup in [dedup(), in_changelog()] {
+        the_first_counts(&dedup);
+    }
+}
+
+fn the_first_counts(dedup: &crate::plan::Dedup) {
     let (mut injected, mut met) = (0, 0);
     for seed in 0..100 {
         let what = |offset| match offset % 17 {
@@ -64,8 +172,8 @@ fn of_each_id_the_first_record_counts_whatever_fails() {
             Some(format!("{partition} {}", offset / 3))
         });
         let log = chaotic(seed, inputs);
-        let plan = deduplicated(dead_letters(), dedup());
-        assert_eq!(run(lane(plan, &log), &log), LaneEnd::Drained, "seed {seed}");
+        let plan = deduplicated(dead_letters(), dedup.clone());
+        assert_eq!(run(lane_on(plan, &log), &log), LaneEnd::Drained, "seed {seed}");
         for partition in 0..2 {
             let is_first = |value: &str| {
                 let offset = value.rsplit(' ').next().unwrap();
@@ -170,8 +278,10 @@ impl Claims for Flaky {
 
 fn flaky_lane(plan: Pipeline, log: &Log, away: u32) -> MemoryLane {
     let dedup = Arc::clone(plan.dedup.as_ref().unwrap());
-    let store = Stores::new(&dedup).open();
-    let store = Box::new(Flaky { away, store });
+    let Holder::AtOnce(store) = holder(&dedup, None) else {
+        panic!("not a store")
+    };
+    let store = Holder::AtOnce(Box::new(Flaky { away, store }));
     let mut lane = lane(plan, log);
     lane.dedup = Some(Dedup::new(dedup, &lane.plan.name, "cluster", store));
     lane.store_away = Backoff::new(Duration::from_micros(10), Duration::from_micros(50));
@@ -204,4 +314,60 @@ fn who_is_told_so_goes_on_without_the_store() {
     let lane = flaky_lane(deduplicated(Then::Stop, dedup), &log, u32::MAX);
     assert_eq!(run(lane, &log), LaneEnd::Drained);
     assert_eq!(outputs(&log, 0, 0).len(), 60);
+}
+
+/// Runs a new lane after every few rounds: what counts is in the log.
+#[test]
+fn claims_in_the_log_outlive_their_lane() {
+    let mut all_lanes = 0;
+    for seed in 0..50 {
+        let inputs = keyed(inputs(2, 60, |_| "pass"), |partition, offset| {
+            Some(format!("{partition} {}", offset % 20))
+        });
+        let log = chaotic(seed, inputs);
+        let mut lanes = 0;
+        while !log.is_done() {
+            lanes += 1;
+            assert!(lanes < 1000, "seed {seed}: no progress");
+            let mut lane = lane_on(deduplicated(Then::Stop, in_changelog()), &log);
+            if lane.replace_producer().is_err() {
+                continue;
+            }
+            for _ in 0..12 {
+                match lane.round() {
+                    Ok(()) | Err(Interrupt::Suspicion) => {}
+                    Err(Interrupt::Transaction { error, in_commit }) => {
+                        if lane.recover(&error, in_commit).is_err() {
+                            break;
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        all_lanes += lanes;
+        for partition in 0..2 {
+            let firsts = expected(&log, partition, |value| {
+                value.rsplit(' ').next().unwrap().parse::<i64>().unwrap() < 20
+            });
+            assert_eq!(outputs(&log, 0, partition), firsts, "seed {seed}");
+        }
+    }
+    assert!(all_lanes > 150, "only {all_lanes} lanes");
+}
+
+#[test]
+fn more_ids_than_a_lane_may_hold_stop_the_pipeline() {
+    let inputs = keyed(inputs(1, 60, |_| "pass"), |_, offset| Some(offset.to_string()));
+    let log = Log::new(inputs, Faults::default(), 1);
+    let dedup = crate::plan::Dedup {
+        store: ClaimStore::Changelog {
+            ids: NonZeroUsize::new(30).unwrap(),
+        },
+        ..dedup()
+    };
+    let LaneEnd::Failed(reason) = run(lane_on(deduplicated(Then::Stop, dedup), &log), &log) else {
+        panic!("it went on")
+    };
+    assert!(reason.contains("window"), "{reason}");
 }

@@ -111,13 +111,14 @@ mod tests {
     #[test]
     fn only_the_last_minute_counts() {
         let mut minute = Minute::default();
-        assert_eq!(minute.ratio(0), 0.0);
+        let percent = |minute: &Minute, now| format!("{:.0}", minute.ratio(now) * 100.0);
+        assert_eq!(percent(&minute, 0), "0");
         minute.add(3, 10, 10);
         minute.add(3, 10, 0);
-        assert_eq!(minute.ratio(3), 0.5);
-        assert_eq!(minute.ratio(62), 0.5);
-        assert_eq!(minute.ratio(63), 0.0);
+        assert_eq!(percent(&minute, 3), "50");
+        assert_eq!(percent(&minute, 62), "50");
+        assert_eq!(percent(&minute, 63), "0");
         minute.add(63, 4, 1);
-        assert_eq!(minute.ratio(63), 0.25, "the same place, a minute later");
+        assert_eq!(percent(&minute, 63), "25", "the same place, a minute later");
     }
 }

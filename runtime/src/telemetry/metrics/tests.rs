@@ -40,6 +40,7 @@ fn exercise(pipeline: &PipelineMetrics) {
     });
     pipeline.claimed(Duration::from_micros(20), 9);
     pipeline.store_away();
+    pipeline.restored("dedup", &partition, Some(0.5));
     pipeline.lag(&partition, 7, 1.5);
     pipeline.last_stable_offset_lag(&partition, 8);
     pipeline.rebalance(RebalanceKind::Lost);
@@ -75,6 +76,7 @@ fn names_types_and_labels_are_the_contract() {
         ("strait_dedup_store_seconds histogram", "pipeline"),
         ("strait_dedup_store_errors_total counter", "pipeline"),
         ("strait_dedup_ids gauge", "pipeline"),
+        ("strait_state_restore_ratio gauge", "partition,pipeline,store"),
         ("strait_consumer_lag_records gauge", "partition,pipeline,topic"),
         ("strait_consumer_lag_seconds gauge", "partition,pipeline,topic"),
         ("strait_last_stable_offset_lag gauge", "partition,pipeline,topic"),

@@ -120,6 +120,9 @@ impl Producer for MemoryProducer {
         };
         if let Some(key) = record.key.filter(|key| key.starts_with(b"start")) {
             open.marks.push((key.to_vec(), value.unwrap_or_default()));
+        } else if record.key == Some(state.topic_id.as_bytes()) {
+            let partition = record.partition.unwrap();
+            open.claims.push((partition, value.unwrap_or_default()));
         } else {
             open.outputs.push((
                 record.origin,

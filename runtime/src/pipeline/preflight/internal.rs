@@ -1,0 +1,178 @@
+//! The topics that a pipeline keeps for itself: found, or made where it may.
+
+use crate::kafka::admin::{Admin, NewTopic};
+use crate::kafka::{KafkaError, codes};
+use crate::lane::outgoing::Capacity;
+use crate::plan::Pipeline;
+
+use super::{ANSWER, Misfit};
+
+/// A topic shared by the whole group needs no more than one partition.
+const CONTROL_PARTITIONS: i32 = 1;
+
+/// Copies of an internal topic where the cluster has that many nodes.
+const REPLICATION: i32 = 3;
+
+/// A topic as it has to be.
+struct Internal {
+    name: String,
+    partitions: i32,
+    settings: &'static [(&'static str, &'static str)],
+    /// What happens otherwise.
+    because: &'static str,
+}
+
+/// In the order of [`Pipeline::produced_topics`]: the control topic first. What it returns is
+/// complete only if nothing is amiss.
+pub(super) fn find_or_make(
+    admin: &Admin,
+    plan: &Pipeline,
+    misfits: &mut Vec<Misfit>,
+) -> Result<Vec<Capacity>, KafkaError> {
+    let mut capacities = Vec::new();
+    let mut made = None;
+    for topic in wanted(admin, plan)? {
+        match find(admin, &topic, misfits)? {
+            Found::Yes(capacity) => capacities.push(capacity),
+            Found::Amiss => {}
+            Found::No if plan.internal_topics.create => {
+                make(admin, plan, &topic, misfits)?;
+                made = Some(topic.name);
+            }
+            Found::No => {
+                let what = format!(
+                    "the internal topic {} is missing, and internal_topics is `require`",
+                    topic.name
+                );
+                misfits.push(misfit(what, format!("create it with {}", topic.described())));
+            }
+        }
+    }
+    match made {
+        // It takes a moment until every broker knows it: whoever asks again will see it.
+        Some(name) if misfits.is_empty() => {
+            let message = format!("{name} is being created");
+            Err(KafkaError::own("TOPIC_IS_NEW", &message, true))
+        }
+        _ => Ok(capacities),
+    }
+}
+
+fn wanted(admin: &Admin, plan: &Pipeline) -> Result<Vec<Internal>, KafkaError> {
+    let mut topics = vec![Internal {
+        name: plan.name.control_topic(),
+        partitions: CONTROL_PARTITIONS,
+        settings: &[("cleanup.policy", "compact")],
+        because: "a mark that expires would look like a partition that never was",
+    }];
+    let inputs: Vec<&str> = plan.inputs_with_claims().iter().map(String::as_str).collect();
+    for (input, described) in inputs.iter().zip(admin.describe(&inputs, ANSWER)?) {
+        topics.push(Internal {
+            name: plan.name.claims_topic(input),
+            partitions: described?.partitions,
+            // What is no longer needed is deleted by its lane, by the time of the records.
+            settings: &[
+                ("cleanup.policy", "delete"),
+                ("retention.ms", "-1"),
+                ("retention.bytes", "-1"),
+                ("message.timestamp.type", "CreateTime"),
+            ],
+            because: "a message id that expires while the pipeline stands still would pass again",
+        });
+    }
+    Ok(topics)
+}
+
+enum Found {
+    Yes(Capacity),
+    No,
+    /// It is there, and there is a misfit about it.
+    Amiss,
+}
+
+fn find(admin: &Admin, topic: &Internal, misfits: &mut Vec<Misfit>) -> Result<Found, KafkaError> {
+    let name = topic.name.as_str();
+    let partitions = match admin.describe(&[name], ANSWER)?.pop() {
+        Some(Ok(described)) => described.partitions,
+        Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => return Err(error),
+        _ => return Ok(Found::No),
+    };
+    let before = misfits.len();
+    if partitions < topic.partitions {
+        misfits.push(misfit(
+            format!(
+                "the internal topic {name} has {partitions} partitions for an input of {}: the input has grown, so a \
+                 message id may now arrive in another partition than before, and its repeats would pass",
+                topic.partitions
+            ),
+            format!("give it {} to accept that for one window", topic.partitions),
+        ));
+    }
+    for (key, value) in topic.settings {
+        let is = admin.topic_setting(name, key, ANSWER)?;
+        if is != *value {
+            misfits.push(misfit(
+                format!("the internal topic {name} has {key}={is}"),
+                format!("set it to {value}: {}", topic.because),
+            ));
+        }
+    }
+    if misfits.len() > before {
+        return Ok(Found::Amiss);
+    }
+    let limit = admin.max_message_bytes(&[name], ANSWER)?;
+    let limit = limit.first().copied();
+    Ok(limit.map_or(Found::Amiss, |limit| Found::Yes(Capacity::new(limit, partitions))))
+}
+
+fn make(
+    admin: &Admin,
+    plan: &Pipeline,
+    topic: &Internal,
+    misfits: &mut Vec<Misfit>,
+) -> Result<(), KafkaError> {
+    let nodes = i32::try_from(admin.node_count(ANSWER)?).unwrap_or(i32::MAX);
+    let fitting = if nodes >= REPLICATION { REPLICATION } else { 1 };
+    let replication = plan.internal_topics.replication.unwrap_or(fitting);
+    let settings = topic.settings.iter();
+    let new = NewTopic {
+        name: topic.name.clone(),
+        partitions: topic.partitions,
+        replication,
+        config: settings
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    match admin.create_topic(&new, ANSWER) {
+        Ok(true) => tracing::info!(topic = topic.name, replication, "internal topic created"),
+        Ok(false) => {}
+        Err(error) if error.retriable => return Err(error),
+        Err(error) => misfits.push(misfit(
+            format!("cannot create the internal topic {}: {error}", topic.name),
+            "grant this user the right to create it, or create it and write `internal_topics: require`"
+                .to_owned(),
+        )),
+    }
+    Ok(())
+}
+
+impl Internal {
+    fn described(&self) -> String {
+        let settings = self.settings.iter().map(|(key, value)| format!("{key}={value}"));
+        let settings: Vec<String> = settings.collect();
+        let plural = if self.partitions == 1 { "" } else { "s" };
+        format!(
+            "{} partition{plural} and {}",
+            self.partitions,
+            settings.join(", ")
+        )
+    }
+}
+
+fn misfit(what: String, remedy: String) -> Misfit {
+    Misfit {
+        key: "internal_topics".to_owned(),
+        what,
+        remedy,
+    }
+}
