@@ -118,6 +118,13 @@ impl Fixture {
         put(stage, path, value)
     }
 
+    /// Puts a `dedup` before all other stages, which no longer are where `set_stage` looks.
+    pub fn dedup(&mut self, dedup: Value) -> Result<()> {
+        let stages = self.document.pointer_mut("/stages").and_then(Value::as_array_mut);
+        stages.context("stages")?.insert(0, json!({ "dedup": dedup }));
+        Ok(())
+    }
+
     /// How long the group waits for a member that is silent. A dead process delays its
     /// successor for as long.
     pub fn set_session(&mut self, session: Duration) -> Result<()> {

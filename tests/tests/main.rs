@@ -1,5 +1,6 @@
 //! Black-box tests: the real binary against a real Kafka.
 
+mod dedup;
 mod delivery;
 mod harness;
 mod hostile;

@@ -7,6 +7,7 @@ use strait_sdk::batch::Record;
 use super::support::{answer, cluster, consumer, factory, poll_until, record, soon};
 use crate::broker::{Broker, BrokerSettings};
 use crate::kafka::admin::{Admin, NewTopic};
+use crate::kafka::changelog::{ChangelogReader, Written};
 use crate::kafka::transaction::LibrdProducer;
 use crate::kafka::{
     Bounds, Consumer, Flaw, GroupEvent, Position, Produce, ProduceError, Producer, ProducerFactory,
@@ -121,6 +122,55 @@ fn a_control_topic_is_its_latest_committed_values() {
     assert_eq!(read, BTreeMap::from(expected));
     let missing = control_topic::read(&cluster(bootstrap()), "test-control", "no-such", WAIT);
     assert_eq!(missing.unwrap_err().name, "UNKNOWN_TOPIC_OR_PART");
+}
+
+#[test]
+fn a_changelog_is_read_to_where_its_transactions_ended_and_cut_off_by_time() {
+    create(&admin(), "changes", 2, &[("retention.ms", "-1")]);
+    let changes = TopicPartition {
+        topic: "changes".into(),
+        partition: 1,
+    };
+    let mut producer = factory(bootstrap(), &["changes"]).open(soon()).unwrap();
+    let mut commit = |value: &str, timestamp_ms: i64, commits: bool| {
+        producer.begin().unwrap();
+        let written = Produce {
+            partition: Some(1),
+            timestamp_ms: Some(timestamp_ms),
+            key: Some(b"k"),
+            ..record(value.as_bytes())
+        };
+        producer.produce(&written, soon()).unwrap();
+        producer.flush(soon()).unwrap();
+        let ended = if commits {
+            producer.commit(soon())
+        } else {
+            producer.abort(soon())
+        };
+        ended.unwrap();
+    };
+    commit("a", 1000, true);
+    commit("b", 2000, false);
+    commit("c", 3000, true);
+    commit("d", 2500, true);
+    let mut reader = ChangelogReader::open(&cluster(bootstrap()), "test-changes").unwrap();
+    assert_eq!(reader.partitions("changes").unwrap(), 2);
+    let read = |reader: &mut ChangelogReader| {
+        let mut values = Vec::new();
+        let mut take = |written: Written<'_>| {
+            values.push(String::from_utf8(written.value.to_vec()).unwrap());
+            Ok(())
+        };
+        reader.read(&changes, &mut |_| Ok(()), &mut take).unwrap();
+        values
+    };
+    // The second time, from the same reader.
+    assert_eq!(read(&mut reader), ["a", "c", "d"]);
+    assert_eq!(read(&mut reader), ["a", "c", "d"]);
+    reader.trim(&changes, 2800).unwrap();
+    assert_eq!(read(&mut reader), ["c", "d"]);
+    reader.trim(&changes, 9000).unwrap();
+    assert_eq!(read(&mut reader), ["c", "d"], "the last stays");
 }
 
 /// Copies until `records` are committed, aborting every third transaction.
