@@ -12,6 +12,7 @@
 //! | `judge` | one batch against the claims |
 //! | `store` | where claims are held |
 //! | `memory` | claims of this process |
+//! | `redis`, `sql` | claims that others share, and what the two have in common (`shared`) |
 //! | `changelog` | claims of one partition, written with the records that made them |
 //!
 //! Invariants:
@@ -27,4 +28,7 @@ pub mod judge;
 pub mod memory;
 pub mod message_id;
 mod pointer;
+pub mod redis;
+mod shared;
+pub mod sql;
 pub mod store;

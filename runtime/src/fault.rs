@@ -24,6 +24,9 @@ use crate::kafka::{KafkaError, TransactionError};
 /// A moment in a lane's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
+    /// The message ids of a batch are claimed, and nothing has begun with it. Passed by pipelines
+    /// that have a `dedup`.
+    AfterClaim,
     /// A transaction has begun, locally; the coordinator does not know of it.
     AfterBegin,
     /// What became of one batch is in the producer's queue, and may be on its way.
@@ -49,7 +52,8 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::AfterClaim,
         Self::AfterBegin,
         Self::AfterProduce,
         Self::BeforeFlush,
@@ -65,6 +69,7 @@ impl Point {
     /// As `STRAIT_FAIL_POINT` names it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AfterClaim => "after-claim",
             Self::AfterBegin => "after-begin",
             Self::AfterProduce => "after-produce",
             Self::BeforeFlush => "before-flush",
@@ -95,18 +100,22 @@ pub enum Sabotage {
     StaleMember,
     /// A commit without an answer is taken for a success.
     GuessCommitted,
+    /// A message id that is held is a repeat, even for the record that holds it: set if absent, else
+    /// skip.
+    SeenOnce,
     /// No mistake, but trouble: about every third transaction is aborted, at a moment left to
     /// chance, on the way that every abort takes.
     AbortEveryThird,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OffsetsOutsideTransaction,
         Self::NoRewind,
         Self::NoGuard,
         Self::StaleMember,
         Self::GuessCommitted,
+        Self::SeenOnce,
         Self::AbortEveryThird,
     ];
 
@@ -118,6 +127,7 @@ impl Sabotage {
             Self::NoGuard => "no-guard",
             Self::StaleMember => "stale-member",
             Self::GuessCommitted => "guess-committed",
+            Self::SeenOnce => "seen-once",
             Self::AbortEveryThird => "abort-every-third",
         }
     }

@@ -4,6 +4,7 @@
 //! passed, so nothing behind this module asks again whether a name resolves, a
 //! duration is positive or two timeouts fit together. Nothing here does I/O.
 
+mod address;
 mod dedup;
 mod topics;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use address::{RedisAddress, SqlAddress};
 pub use dedup::{ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError};
 
 /// One pipeline, as it will run.

@@ -8,6 +8,7 @@ mod bounces;
 mod clients;
 mod clocks;
 mod codes;
+mod duplicates;
 mod group;
 mod late;
 mod network;
@@ -50,6 +51,7 @@ fn scenarios() -> Vec<Scenario> {
         records::SCENARIOS,
         bounces::SCENARIOS,
         clocks::SCENARIOS,
+        duplicates::SCENARIOS,
         soak::SCENARIOS,
     ]
     .concat();

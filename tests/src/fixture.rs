@@ -111,15 +111,20 @@ impl Fixture {
 
     /// Sets a key of the first stage, such as `limits.batch_deadline`.
     pub fn set_stage(&mut self, path: &str, value: Value) -> Result<()> {
+        self.set_stage_at(0, path, value)
+    }
+
+    /// The same of another one, which calls a transform too.
+    pub fn set_stage_at(&mut self, index: usize, path: &str, value: Value) -> Result<()> {
         let stage = self
             .document
-            .pointer_mut("/stages/0/wasm")
+            .pointer_mut(&format!("/stages/{index}/wasm"))
             .context("a wasm stage")?;
         put(stage, path, value)
     }
 
     /// Puts a `dedup` before all other stages, which no longer are where `set_stage` looks.
-    pub fn dedup(&mut self, dedup: Value) -> Result<()> {
+    pub fn dedup(&mut self, dedup: &Value) -> Result<()> {
         let stages = self.document.pointer_mut("/stages").and_then(Value::as_array_mut);
         stages.context("stages")?.insert(0, json!({ "dedup": dedup }));
         Ok(())
@@ -190,6 +195,13 @@ impl Fixture {
         let folder = self.logs.as_deref().unwrap_or(self.folder.path());
         let log = folder.join(format!("strait-{number}.log"));
         Strait::start(command, &log, Arc::clone(self.verifier()))
+    }
+
+    /// A `strait run` that kills itself at a point of its work; `:N` behind it says at which pass.
+    pub fn command_that_dies(&self, point: &str) -> Result<Command> {
+        let mut command = self.command(Build::Faulty, "run")?;
+        command.env("STRAIT_FAIL_POINT", point);
+        Ok(command)
     }
 
     /// Starts `strait run` and waits until it is ready.

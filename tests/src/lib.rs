@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod orders;
 pub mod produce;
 pub mod proxy;
+pub mod server;
 pub mod strait;
 pub mod stream;
 pub mod tmpfs;

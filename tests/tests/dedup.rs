@@ -51,17 +51,17 @@ fn repeated(strait: &Strait, fixture: &Fixture) -> Result<f64> {
 #[test]
 fn repeats_are_dropped_whatever_dies_in_between() -> Result<()> {
     let mut fixture = Fixture::new("dedup-changelog", 3, "identity")?;
-    fixture.dedup(json!({ "id": "header:message-id" }))?;
+    fixture.dedup(&json!({ "id": "header:message-id" }))?;
     fixture.set("lanes", json!(2))?;
     fixture.set("commit", json!({ "interval": "50ms", "records": 20 }))?;
     fixture.set_session(Duration::from_secs(3))?;
     let batches: Vec<Vec<Message>> = ["a", "b", "c"].map(|prefix| messages(prefix, 300, 3)).into();
     for batch in &batches {
-        let mut strait = fixture.run()?;
+        let mut strait = fixture.start_command(fixture.command_that_dies("after-send-offsets:4")?)?;
+        strait.wait_ready()?;
         fixture.send(batch)?;
         fixture.send(batch)?;
-        fixture.wait_open_transaction()?;
-        strait.kill()?;
+        strait.wait_end(FAIL_LIMIT)?;
         let mut strait = fixture.run()?;
         fixture.wait_worked_off(&mut strait)?;
         strait.kill()?;
@@ -86,7 +86,7 @@ fn repeats_are_dropped_whatever_dies_in_between() -> Result<()> {
 #[test]
 fn one_process_knows_the_ids_of_all_its_partitions() -> Result<()> {
     let mut fixture = Fixture::new("dedup-memory", 3, "identity")?;
-    fixture.dedup(json!({ "id": "key", "store": "memory" }))?;
+    fixture.dedup(&json!({ "id": "key", "store": "memory" }))?;
     fixture.set("lanes", json!(3))?;
     let mut strait = fixture.run()?;
     let first = messages("m", 200, 3);
@@ -101,7 +101,7 @@ fn one_process_knows_the_ids_of_all_its_partitions() -> Result<()> {
     fixture.send(&elsewhere)?;
     fixture.wait_worked_off(&mut strait)?;
     each_once(&fixture, 200)?;
-    ensure!(repeated(&strait, &fixture)? == 200.0);
+    ensure!((repeated(&strait, &fixture)? - 200.0).abs() < 0.5);
     let ratio = strait.metric("strait_duplicate_ratio", &[("pipeline", fixture.name())])?;
     ensure!(ratio.is_some_and(|ratio| (ratio - 0.5).abs() < 0.01), "{ratio:?}");
     Ok(())
@@ -110,13 +110,13 @@ fn one_process_knows_the_ids_of_all_its_partitions() -> Result<()> {
 #[test]
 fn who_observes_counts_and_drops_nothing() -> Result<()> {
     let mut fixture = Fixture::new("dedup-observe", 1, "identity")?;
-    fixture.dedup(json!({ "id": "json:/id", "mode": "observe" }))?;
+    fixture.dedup(&json!({ "id": "json:/id", "mode": "observe" }))?;
     let mut strait = fixture.run()?;
     let with_id = |id: &str| Message::new("k", format!(r#"{{"id": "{id}"}}"#));
     fixture.send(&[with_id("a"), with_id("a"), Message::new("k", "no json")])?;
     fixture.wait_worked_off(&mut strait)?;
     ensure!(fixture.read("out")?.len() == 3);
-    ensure!(repeated(&strait, &fixture)? == 1.0);
+    ensure!((repeated(&strait, &fixture)? - 1.0).abs() < 0.5);
     let unidentified = strait.metric(
         "strait_records_unidentified_total",
         &[("pipeline", fixture.name())],
@@ -128,7 +128,7 @@ fn who_observes_counts_and_drops_nothing() -> Result<()> {
 #[test]
 fn a_record_without_an_id_becomes_a_dead_letter_if_the_file_says_so() -> Result<()> {
     let mut fixture = Fixture::new("dedup-missing", 1, "identity")?;
-    fixture.dedup(json!({ "id": "header:message-id", "on_missing_id": "dead_letter" }))?;
+    fixture.dedup(&json!({ "id": "header:message-id", "on_missing_id": "dead_letter" }))?;
     fixture.dead_letter()?;
     let mut strait = fixture.run()?;
     let mut input = messages("m", 3, 1);
@@ -150,7 +150,7 @@ fn a_record_without_an_id_becomes_a_dead_letter_if_the_file_says_so() -> Result<
 #[test]
 fn an_input_that_grows_stops_the_pipeline() -> Result<()> {
     let mut fixture = Fixture::new("dedup-grow", 2, "identity")?;
-    fixture.dedup(json!({ "id": "header:message-id" }))?;
+    fixture.dedup(&json!({ "id": "header:message-id" }))?;
     let refresh = json!({ "topic.metadata.refresh.interval.ms": 2000 });
     fixture.set("kafka.properties", refresh)?;
     let mut strait = fixture.run()?;

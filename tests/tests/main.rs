@@ -8,4 +8,5 @@ mod identity;
 mod operate;
 mod records;
 mod starts;
+mod stores;
 mod verify;

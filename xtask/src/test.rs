@@ -23,7 +23,7 @@ const WAITING_TESTS: &str = "8";
 
 /// Ends with cargo test's own closing lines.
 pub fn all(args: &[String]) -> Result<()> {
-    tools::ensure()?;
+    tools::ensure_for_tests()?;
     step("format");
     shown(cargo(&["fmt", "--all", "--check"]))?;
     step("lints");

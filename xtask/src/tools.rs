@@ -51,21 +51,55 @@ const NEEDS: [Need; 5] = [
     },
 ];
 
+/// Servers that hold message ids in tests. They are started by the tests, on ports and in folders of
+/// their own.
+const SERVERS: [Need; 3] = [
+    Need {
+        program: "redis-server",
+        args: &["--version"],
+        purpose: "holds message ids in tests",
+        debian: "redis-server",
+    },
+    Need {
+        program: "pg_lsclusters",
+        args: &["--help"],
+        purpose: "comes with PostgreSQL, which holds message ids in tests",
+        debian: "postgresql",
+    },
+    Need {
+        program: "aria_chk",
+        args: &["--version"],
+        purpose: "comes with MariaDB, which holds message ids in tests",
+        debian: "mariadb-server",
+    },
+];
+
 /// Installs what is missing, or says what to install.
 pub fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS
+    ensure_all(&NEEDS)?;
+    rust_parts()
+}
+
+/// And what only the tests need.
+pub fn ensure_for_tests() -> Result<()> {
+    ensure()?;
+    ensure_all(&SERVERS)
+}
+
+fn ensure_all(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs
         .iter()
         .filter(|need| !works(need.program, need.args))
         .collect();
-    if !missing.is_empty() {
-        install(&missing)?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    rust_parts()
+    install(&missing)
 }
 
 /// And what only the scenarios need: clocks that jump.
 pub fn ensure_chaos() -> Result<()> {
-    ensure()?;
+    ensure_for_tests()?;
     if has_faketime() {
         return Ok(());
     }
@@ -108,7 +142,7 @@ fn install(missing: &[&Need]) -> Result<()> {
             "install what is missing and start again.
   Debian, Ubuntu: sudo apt-get install {}
   \
-             macOS: xcode-select --install; brew install openjdk@17 maven",
+             macOS: xcode-select --install; brew install openjdk@17 maven redis postgresql mariadb",
             debian.join(" "),
         );
     }

@@ -9,7 +9,12 @@ use super::finding::{Code, Finding};
 use super::layers::Places;
 use super::place::KeyPath;
 use crate::dedup::message_id::IdSource;
-use crate::plan::{ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError};
+use crate::plan::{
+    ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError, PipelineName, RedisAddress, SqlAddress,
+};
+
+/// Characters of a topic's name.
+const TOPIC_NAME_MAX: usize = 249;
 
 /// How long the store `memory` remembers, unless told: it forgets with the process anyway.
 const MEMORY_WINDOW: Duration = Duration::from_hours(1);
@@ -49,7 +54,7 @@ pub fn dedup(document: &Document, places: &Places, findings: &mut Vec<Finding>) 
         places,
     }
     .check(findings);
-    plan(dedup, &path, places)
+    plan(dedup, &path, places, findings)
 }
 
 /// What it needs of the rest.
@@ -63,11 +68,6 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn check(&self, findings: &mut Vec<Finding>) {
         let store = store_name(&self.dedup.store);
-        if matches!(store, "redis" | "sql") {
-            let what = format!("this version of Strait does not run the store `{store}` yet");
-            let remedy = "write `store: changelog` or `store: memory`; a later version brings it";
-            findings.push(self.error(Code::NotYet, "store", what, remedy));
-        }
         let (lossy, exact) = match self.document.delivery {
             document::Delivery::ExactlyOnce => (false, true),
             document::Delivery::AtLeastOnce => (false, false),
@@ -96,6 +96,9 @@ impl Rules<'_> {
                 "write `input.topics`, or use redis or sql",
             ));
         }
+        if store == "changelog" {
+            self.topic_names(findings);
+        }
         if self.dedup.scope.is_some() && matches!(store, "memory" | "changelog") {
             let what = format!("the store `{store}` is not shared with other pipelines");
             findings.push(self.error(Code::DedupRule, "scope", what, "remove it, or use redis or sql"));
@@ -105,6 +108,31 @@ impl Rules<'_> {
             let what = "`dead_letter` needs a topic for dead letters".to_owned();
             let remedy = "write `on_error: { then: dead_letter, dead_letter: TOPIC }`";
             findings.push(self.error(Code::DeadLetterMissing, "on_missing_id", what, remedy));
+        }
+    }
+
+    /// The changelog of an input topic carries its name.
+    fn topic_names(&self, findings: &mut Vec<Finding>) {
+        let name = self.document.name.as_deref();
+        let Some(name) = name.and_then(|name| PipelineName::new(name).ok()) else {
+            return;
+        };
+        let topics = self
+            .document
+            .input
+            .iter()
+            .filter_map(|input| input.topics.as_ref());
+        for topic in topics.flatten() {
+            let changelog = name.claims_topic(&topic.0);
+            if changelog.len() > TOPIC_NAME_MAX {
+                let what = format!(
+                    "its topic for {} would have a name of {} characters, and Kafka takes {TOPIC_NAME_MAX}",
+                    topic.0,
+                    changelog.len()
+                );
+                let remedy = "give the pipeline a shorter name, or use redis or sql";
+                findings.push(self.error(Code::DedupRule, "store", what, remedy));
+            }
         }
     }
 
@@ -129,9 +157,14 @@ fn store_name(store: &StoreChoice) -> &'static str {
 }
 
 /// `None` for what cannot run, about which there is a finding.
-fn plan(dedup: &document::Dedup, path: &KeyPath, places: &Places) -> Option<Arc<Dedup>> {
+fn plan(
+    dedup: &document::Dedup,
+    path: &KeyPath,
+    places: &Places,
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<Dedup>> {
+    let store = store(&dedup.store, &path.join("store"), places, findings)?;
     let definition = dedup.id.as_deref()?;
-    let store = store(&dedup.store)?;
     let window = match store {
         ClaimStore::Memory { .. } if !places.written(&path.join("window")) => MEMORY_WINDOW,
         _ => dedup.window.0,
@@ -158,16 +191,43 @@ fn plan(dedup: &document::Dedup, path: &KeyPath, places: &Places) -> Option<Arc<
     }))
 }
 
-fn store(choice: &StoreChoice) -> Option<ClaimStore> {
+fn store(
+    choice: &StoreChoice,
+    path: &KeyPath,
+    places: &Places,
+    findings: &mut Vec<Finding>,
+) -> Option<ClaimStore> {
     let memory = |memory: &document::MemoryStore| ClaimStore::Memory { ids: memory.ids };
     let changelog = |changelog: &document::ChangelogStore| ClaimStore::Changelog { ids: changelog.ids };
-    match choice {
-        StoreChoice::Name(StoreName::Memory) => Some(memory(&document::MemoryStore::default())),
-        StoreChoice::Name(StoreName::Changelog) => Some(changelog(&document::ChangelogStore::default())),
-        StoreChoice::Map(map) => map
-            .memory
-            .as_ref()
-            .map(memory)
-            .or_else(|| map.changelog.as_ref().map(changelog)),
+    let map = match choice {
+        StoreChoice::Name(StoreName::Memory) => return Some(memory(&document::MemoryStore::default())),
+        StoreChoice::Name(StoreName::Changelog) => {
+            return Some(changelog(&document::ChangelogStore::default()));
+        }
+        StoreChoice::Map(map) => map,
+    };
+    let mut refuse = |store: &str, what: String, remedy: &str| {
+        let path = path.join(store).join("url");
+        findings.push(places.error(
+            Code::ValueFormat,
+            &path,
+            format!("this is no address: {what}"),
+            remedy,
+        ));
+    };
+    if let Some(redis) = &map.redis {
+        let address = RedisAddress::parse(redis.url.as_deref()?)
+            .map_err(|what| refuse("redis", what, "write redis://HOST:PORT, or rediss:// with TLS"))
+            .ok()?;
+        let prefix = redis.prefix.clone();
+        return Some(ClaimStore::Redis { address, prefix });
     }
+    if let Some(sql) = &map.sql {
+        let address = SqlAddress::parse(sql.url.as_deref()?)
+            .map_err(|what| refuse("sql", what, "write postgres://USER@HOST/DATABASE, or mysql://"))
+            .ok()?;
+        return Some(ClaimStore::Sql { address });
+    }
+    let memory = map.memory.as_ref().map(memory);
+    memory.or_else(|| map.changelog.as_ref().map(changelog))
 }

@@ -10,6 +10,7 @@ use super::changelog::{ChangelogClaims, Unjudged, Writes};
 use super::claim::{Claim, Coordinate, Verdict};
 use super::message_id::IdReader;
 use super::store::{Claims, StoreAway};
+use crate::fault::{self, Sabotage};
 use crate::kafka::TopicPartition;
 use crate::plan::{self, DedupMode, OnMissingId, OnStoreError, PipelineName};
 use crate::stage::{Failure, FailureKind, Sifted};
@@ -45,6 +46,14 @@ pub enum Holder {
     InTransaction(ChangelogClaims),
 }
 
+/// Message ids in the memory of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdsHeld {
+    ByThisLane(usize),
+    /// Whichever of them is asked.
+    ByAllLanes(usize),
+}
+
 /// Why nobody can tell what is a repeat.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
@@ -70,11 +79,11 @@ impl Dedup {
         }
     }
 
-    /// How many ids are held in this process.
-    pub fn ids_held(&self) -> usize {
+    /// How many ids are held in this process, of which others may know nothing.
+    pub fn ids_held(&self) -> IdsHeld {
         match &self.holder {
-            Holder::AtOnce(store) => store.ids_held(),
-            Holder::InTransaction(claims) => claims.ids(),
+            Holder::AtOnce(store) => IdsHeld::ByAllLanes(store.ids_held()),
+            Holder::InTransaction(claims) => IdsHeld::ByThisLane(claims.ids()),
         }
     }
 
@@ -146,7 +155,7 @@ impl Dedup {
                 continue;
             };
             let coordinate = Coordinate {
-                topic_id: Arc::clone(topic_id),
+                topic_id: known_by(topic_id),
                 partition: partition.partition,
                 offset: record.offset(),
             };
@@ -187,6 +196,14 @@ impl Dedup {
             marks,
         })
     }
+}
+
+/// Its coordinate is how a record that is read again finds its own claim.
+fn known_by(topic_id: &Arc<str>) -> Arc<str> {
+    if fault::has(Sabotage::SeenOnce) {
+        return format!("{:?}", Instant::now()).into();
+    }
+    Arc::clone(topic_id)
 }
 
 impl From<Verdict> for Mark {

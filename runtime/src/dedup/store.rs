@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::claim::{Claim, Verdict};
 use super::memory::MemoryClaims;
-use crate::plan::{ClaimStore, Dedup};
+use crate::plan::{ClaimStore, Dedup, RedisAddress, SqlAddress};
 
 /// The store does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,16 @@ pub enum Stores {
     Changelog {
         ids: NonZeroUsize,
     },
+    /// Each lane has a connection of its own.
+    Redis {
+        address: RedisAddress,
+        prefix: String,
+        window_ms: i64,
+    },
+    Sql {
+        address: SqlAddress,
+        window_ms: i64,
+    },
 }
 
 impl Stores {
@@ -46,6 +56,18 @@ impl Stores {
                 Self::Memory(Arc::new(Mutex::new(claims)))
             }
             ClaimStore::Changelog { ids } => Self::Changelog { ids },
+            ClaimStore::Redis {
+                ref address,
+                ref prefix,
+            } => Self::Redis {
+                address: address.clone(),
+                prefix: prefix.clone(),
+                window_ms: plan.window_ms(),
+            },
+            ClaimStore::Sql { ref address } => Self::Sql {
+                address: address.clone(),
+                window_ms: plan.window_ms(),
+            },
         }
     }
 }

@@ -60,6 +60,7 @@ where
             for id in ids {
                 dedup.forget(id);
             }
+            self.report.ids_held(dedup.ids_held());
         }
     }
 

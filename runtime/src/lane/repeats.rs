@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::dedup::judge::Undecided;
+use crate::fault::{self, Point};
 use crate::kafka::{Consumer, Producer, ProducerFactory};
 use crate::stage::GuestFactory;
 
@@ -30,11 +31,13 @@ where
         let records = partition.backlog.front(count);
         let started = Instant::now();
         let judged = dedup.judge(&turn.id, &partition.topic_id, records, started);
-        self.report.claimed(started.elapsed(), dedup.ids_held());
+        self.report.claimed(started.elapsed());
+        self.report.ids_held(dedup.ids_held());
         match judged {
             Ok(judged) => {
                 turn.judged = Some(judged);
                 self.store_away.reset();
+                fault::pass(Point::AfterClaim);
                 Ok(true)
             }
             Err(Undecided::Full { ids_max }) => {

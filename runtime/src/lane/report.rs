@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use strait_sdk::batch::Record;
 
 use crate::dedup::changelog::Progress;
+use crate::dedup::judge::IdsHeld;
 use crate::dedup::store::StoreAway;
 use crate::guest::FaultKind;
 use crate::health::PipelineHealth;
@@ -100,8 +101,15 @@ impl Report {
     }
 
     /// Message ids were claimed, or should have been.
-    pub fn claimed(&self, took: Duration, ids_held: usize) {
-        self.metrics.claimed(took, ids_held);
+    pub fn claimed(&self, took: Duration) {
+        self.metrics.claimed(took);
+    }
+
+    pub fn ids_held(&self, held: IdsHeld) {
+        match held {
+            IdsHeld::ByThisLane(ids) => self.metrics.ids_held(Some(self.lane), ids),
+            IdsHeld::ByAllLanes(ids) => self.metrics.ids_held(None, ids),
+        }
     }
 
     /// Shows how far the claims or the state of partitions are back.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::dedup::changelog::{ChangelogClaims, Restorer};
 use crate::dedup::judge::{Dedup, Holder};
+use crate::dedup::redis::RedisClaims;
+use crate::dedup::sql::SqlClaims;
 use crate::dedup::store::Stores;
 use crate::guest::Module;
 use crate::kafka::consumer::LibrdConsumer;
@@ -180,6 +182,17 @@ impl Seed {
         };
         let holder = match claims {
             Stores::Memory(shared) => Holder::AtOnce(Box::new(Arc::clone(shared))),
+            Stores::Redis {
+                address,
+                prefix,
+                window_ms,
+            } => {
+                let claims = RedisClaims::new(address.client(), prefix.clone(), *window_ms);
+                Holder::AtOnce(Box::new(claims))
+            }
+            Stores::Sql { address, window_ms } => {
+                Holder::AtOnce(Box::new(SqlClaims::new(address.clone(), *window_ms)?))
+            }
             Stores::Changelog { ids } => {
                 let restorer = Restorer::start(
                     self.plan.cluster.clone(),

@@ -3,9 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::{RedisAddress, SqlAddress};
+
 use crate::dedup::message_id::IdSource;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Dedup {
     pub id: IdSource,
     /// The id as the file names it; a part of the scope of claims.
@@ -27,13 +29,25 @@ impl Dedup {
 }
 
 /// Where claims are held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum ClaimStore {
     /// In this process: at most this many ids.
-    Memory { ids: NonZeroUsize },
+    Memory {
+        ids: NonZeroUsize,
+    },
     /// In a topic for each input topic, written in the transaction: at most this many ids in a
     /// process.
-    Changelog { ids: NonZeroUsize },
+    Changelog {
+        ids: NonZeroUsize,
+    },
+    /// With this before each key.
+    Redis {
+        address: RedisAddress,
+        prefix: String,
+    },
+    Sql {
+        address: SqlAddress,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -268,9 +268,14 @@ impl PipelineMetrics {
         }
     }
 
-    /// The message ids of one batch were claimed; so many are held in this process.
-    pub fn claimed(&self, took: Duration, ids_held: usize) {
-        self.0.claims().took(took, ids_held);
+    /// The message ids of one batch were claimed.
+    pub fn claimed(&self, took: Duration) {
+        self.0.claims().took(took);
+    }
+
+    /// So many ids are held by this lane; by all together if none is named.
+    pub fn ids_held(&self, lane: Option<usize>, ids: usize) {
+        self.0.claims().held(lane, ids);
     }
 
     /// What a store remembers of a partition is back so far; `None`: the partition is not ours.

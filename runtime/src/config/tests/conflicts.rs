@@ -133,7 +133,6 @@ outputs:",
         )],
         &[
             "p.yaml:5:18: stages.0.dedup.id: `body:x` names no message id; write key, value, header:NAME or json:/POINTER",
-            "p.yaml:5:28: stages.0.dedup.store: this version of Strait does not run the store `redis` yet; write `store: changelog` or `store: memory`; a later version brings it",
             "p.yaml:5:37: stages.0.dedup.store.redis.url: the key `url` is missing; write `url:` and text",
             "p.yaml:5:58: stages.0.dedup.window: `1` is no duration; write a number with its unit: ms, s, m, h or d, such as 100ms",
         ],
@@ -175,6 +174,17 @@ stages:
             "p.yaml:6:5: stages.1.dedup: it comes behind a transform; write it before all `wasm` stages",
             "p.yaml:6:45: stages.1.dedup.scope: the store `memory` is not shared with other pipelines; remove it, or use redis or sql",
             "p.yaml:7:5: stages.2.dedup: there is another `dedup` before it; keep one",
+        ],
+    ),
+    (
+        "stores that cannot be found",
+        &[(
+            "stages:",
+            r#"stages:
+  - dedup: { id: key, store: { redis: { url: "cache:6379" } } }"#,
+        )],
+        &[
+            "p.yaml:5:46: stages.0.dedup.store.redis.url: this is no address: it begins neither with redis:// nor with rediss://; write redis://HOST:PORT, or rediss:// with TLS",
         ],
     ),
     (

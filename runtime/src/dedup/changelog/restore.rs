@@ -209,6 +209,7 @@ impl Reading {
                     return Some(Ok(table));
                 }
                 Err(error) if error.name == UNREADABLE => return Some(Err(format!("{partition}: {error}"))),
+                Err(_) if !is_wanted(&self.wanted, job) => return None,
                 Err(error) => {
                     if let Some(grown) = self.has_grown(partition) {
                         return Some(Err(grown));

@@ -27,6 +27,7 @@ pub fn holder(plan: &crate::plan::Dedup, log: Option<&Log>) -> Holder {
             };
             Holder::InTransaction(ChangelogClaims::new(plan.window, ids.get(), Box::new(restores)))
         }
+        ClaimStore::Redis { .. } | ClaimStore::Sql { .. } => panic!("there is no server here"),
     }
 }
 

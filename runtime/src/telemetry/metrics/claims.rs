@@ -1,5 +1,6 @@
 //! What `dedup` found, and what its store took for it. Exported for pipelines that have one.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(super) struct Claims {
     store_seconds: Series<Histogram>,
     store_errors: Series<IntCounter>,
     ids: Series<IntGauge>,
+    /// Ids of each lane, or of all.
+    by_lane: Mutex<BTreeMap<Option<usize>, usize>>,
 }
 
 impl Claims {
@@ -29,14 +32,21 @@ impl Claims {
             store_seconds: Series::new(registry, &catalogue::DEDUP_STORE_SECONDS, &[pipeline]),
             store_errors: Series::new(registry, &catalogue::DEDUP_STORE_ERRORS, &[pipeline]),
             ids: Series::new(registry, &catalogue::DEDUP_IDS, &[pipeline]),
+            by_lane: Mutex::default(),
         }
     }
 
-    pub fn took(&self, time: Duration, ids_held: usize) {
+    pub fn took(&self, time: Duration) {
         self.store_seconds
             .with(|histogram| histogram.observe(time.as_secs_f64()));
+    }
+
+    pub fn held(&self, lane: Option<usize>, ids: usize) {
+        let mut by_lane = self.by_lane.lock().unwrap_or_else(PoisonError::into_inner);
+        by_lane.insert(lane, ids);
+        let all: usize = by_lane.values().sum();
         self.ids
-            .with(|gauge| gauge.set(i64::try_from(ids_held).unwrap_or(i64::MAX)));
+            .with(|gauge| gauge.set(i64::try_from(all).unwrap_or(i64::MAX)));
     }
 
     pub fn failed(&self) {

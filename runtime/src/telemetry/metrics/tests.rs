@@ -38,7 +38,9 @@ fn exercise(pipeline: &PipelineMetrics) {
         repeated: 1,
         unidentified: 2,
     });
-    pipeline.claimed(Duration::from_micros(20), 9);
+    pipeline.claimed(Duration::from_micros(20));
+    pipeline.ids_held(Some(0), 5);
+    pipeline.ids_held(Some(1), 4);
     pipeline.store_away();
     pipeline.restored("dedup", &partition, Some(0.5));
     pipeline.lag(&partition, 7, 1.5);

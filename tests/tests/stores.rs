@@ -1,0 +1,150 @@
+//! Message ids in stores that others share: Redis, PostgreSQL, MariaDB.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use strait_tests::binary::Build;
+use strait_tests::fixture::Fixture;
+use strait_tests::produce::Message;
+use strait_tests::server::{Kind, PASSWORD, Server};
+use strait_tests::strait::Strait;
+use strait_tests::wait;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn messages(prefix: &str, count: i32, partition: impl Fn(i32) -> i32) -> Vec<Message> {
+    let message = |n| Message::new(format!("{prefix}-{n}"), "value").to_partition(partition(n));
+    (0..count).map(message).collect()
+}
+
+fn fixture(kind: Kind, about: &str) -> Result<(Fixture, Server)> {
+    let mut fixture = Fixture::new(&format!("{}-{about}", kind.name()), 3, "identity")?;
+    let server = Server::start(kind, fixture.verifier())?;
+    // The password is not in the file.
+    let url = server.url_with("${env:STORE_PASSWORD}");
+    fixture.dedup(&json!({ "id": "key", "store": server.store(&url), "window": "1h" }))?;
+    fixture.set("lanes", json!(2))?;
+    fixture.set_session(Duration::from_secs(3))?;
+    Ok((fixture, server))
+}
+
+fn start(fixture: &Fixture) -> Result<Strait> {
+    start_command(fixture, fixture.command(Build::Plain, "run")?)
+}
+
+fn start_command(fixture: &Fixture, mut command: Command) -> Result<Strait> {
+    command.env("STORE_PASSWORD", PASSWORD);
+    let mut strait = fixture.start_command(command)?;
+    strait.wait_ready()?;
+    Ok(strait)
+}
+
+fn each_once(fixture: &Fixture, ids: usize) -> Result<()> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for row in fixture.read("out")? {
+        *counts.entry(row.key_text()).or_default() += 1;
+    }
+    ensure!(counts.len() == ids, "{} ids of {ids} came through", counts.len());
+    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+    ensure!(doubled.is_empty(), "{doubled:?}");
+    Ok(())
+}
+
+/// In other partitions, so that two lanes, and two processes, meet the same ids.
+fn whatever_dies(kind: Kind) -> Result<()> {
+    let (mut fixture, _server) = fixture(kind, "kill")?;
+    fixture.set("commit", json!({ "interval": "50ms", "records": 20 }))?;
+    let first = messages("m", 600, |n| n % 3);
+    let again = messages("m", 600, |n| (n + 1) % 3);
+    let mut one = start_command(&fixture, fixture.command_that_dies("after-send-offsets:4")?)?;
+    let mut other = start(&fixture)?;
+    fixture.send(&first)?;
+    fixture.send(&again)?;
+    one.wait_end(PATIENCE)?;
+    fixture.send(&again)?;
+    fixture.wait_worked_off(&mut other)?;
+    let mut later = start(&fixture)?;
+    fixture.send(&first)?;
+    fixture.wait_worked_off(&mut later)?;
+    each_once(&fixture, 600)
+}
+
+#[test]
+fn redis_knows_ids_whatever_dies() -> Result<()> {
+    whatever_dies(Kind::Redis)
+}
+
+#[test]
+fn postgres_knows_ids_whatever_dies() -> Result<()> {
+    whatever_dies(Kind::Postgres)
+}
+
+#[test]
+fn mariadb_knows_ids_whatever_dies() -> Result<()> {
+    whatever_dies(Kind::MariaDb)
+}
+
+/// The store dies, and stands still, while records come. Nobody starts the pipeline again.
+fn while_it_is_away(kind: Kind) -> Result<()> {
+    let (fixture, mut server) = fixture(kind, "away")?;
+    let mut strait = start(&fixture)?;
+    fixture.send(&messages("a", 100, |n| n % 3))?;
+    fixture.wait_worked_off(&mut strait)?;
+    server.kill()?;
+    fixture.send(&messages("b", 100, |n| n % 3))?;
+    wait::until_true("the reason in /readyz", PATIENCE, || {
+        let (status, body) = strait.get("/readyz")?;
+        Ok(status == 503 && body.contains("does not answer"))
+    })?;
+    ensure!(
+        strait.metric("strait_dedup_store_errors_total", &[("pipeline", fixture.name())])? > Some(0.0),
+        "nobody counted it"
+    );
+    each_once(&fixture, 100)?;
+    server.start_again()?;
+    fixture.wait_worked_off(&mut strait)?;
+    each_once(&fixture, 200)?;
+    server.freeze()?;
+    fixture.send(&messages("c", 100, |n| n % 3))?;
+    fixture.send(&messages("b", 100, |n| n % 3))?;
+    wait::until_true("a standstill", PATIENCE, || Ok(strait.get("/readyz")?.0 == 503))?;
+    server.thaw()?;
+    fixture.wait_worked_off(&mut strait)?;
+    wait::until_true("ready again", PATIENCE, || Ok(strait.get("/readyz")?.0 == 200))?;
+    each_once(&fixture, 300)
+}
+
+#[test]
+fn redis_may_go_away_and_come_back() -> Result<()> {
+    while_it_is_away(Kind::Redis)
+}
+
+#[test]
+fn postgres_may_go_away_and_come_back() -> Result<()> {
+    while_it_is_away(Kind::Postgres)
+}
+
+#[test]
+fn mariadb_may_go_away_and_come_back() -> Result<()> {
+    while_it_is_away(Kind::MariaDb)
+}
+
+/// What the store forgets passes again, and nothing is lost.
+#[test]
+fn a_store_that_was_emptied_lets_repeats_pass_and_loses_nothing() -> Result<()> {
+    for kind in Kind::ALL {
+        let (fixture, server) = fixture(kind, "emptied")?;
+        let mut strait = start(&fixture)?;
+        let input = messages("m", 50, |n| n % 3);
+        fixture.send(&input)?;
+        fixture.wait_worked_off(&mut strait)?;
+        server.empty()?;
+        fixture.send(&input)?;
+        fixture.wait_worked_off(&mut strait)?;
+        ensure!(fixture.read("out")?.len() == 100, "{kind:?}");
+    }
+    Ok(())
+}
