@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::repeats::{deduplicated, in_changelog, keyed, lane_on};
 use super::*;
 use crate::fault::rehearsal::rehearse;
 use crate::fault::{Point, Sabotage};
@@ -33,7 +34,8 @@ fn is_exact(log: &Log) -> bool {
 
 #[test]
 fn wherever_a_lane_dies_the_next_one_leaves_everything_once() {
-    for point in Point::ALL {
+    // Those of a pipeline with message ids: below.
+    for point in Point::ALL.into_iter().filter(|point| *point != Point::AfterClaim) {
         let mut deaths = 0;
         for seed in 0..40 {
             let log = passing(some_faults(), seed);
@@ -43,6 +45,39 @@ fn wherever_a_lane_dies_the_next_one_leaves_everything_once() {
             assert!(is_exact(&log), "{} seed {seed}", point.as_str());
         }
         assert!(deaths > 10, "{}: passed only {deaths} times", point.as_str());
+    }
+}
+
+#[test]
+fn wherever_a_lane_dies_the_next_one_finds_its_claims() {
+    for point in Point::ALL {
+        let mut deaths = 0;
+        for seed in 0..20 {
+            let twice = |partition: usize, offset: i64| Some(format!("{partition} {}", offset / 2));
+            let log = Log::new(keyed(inputs(2, 60, |_| "pass"), twice), some_faults(), seed);
+            let live = || {
+                let plan = deduplicated(Then::Stop, in_changelog());
+                let end = run_within(Duration::from_secs(5), lane_on(plan, &log), &log);
+                assert_eq!(end, LaneEnd::Drained);
+            };
+            let died = rehearse(Some((point, seed % 4 + 1)), &[], seed, live).is_none();
+            deaths += usize::from(died);
+            live();
+            for partition in 0..PARTITIONS {
+                let is_first = |value: &str| {
+                    let offset: i64 = value.rsplit(' ').next().unwrap().parse().unwrap();
+                    offset % 2 == 0
+                };
+                let firsts = expected(&log, partition, is_first);
+                assert_eq!(
+                    outputs(&log, 0, partition),
+                    firsts,
+                    "{} seed {seed}",
+                    point.as_str()
+                );
+            }
+        }
+        assert!(deaths > 5, "{}: passed only {deaths} times", point.as_str());
     }
 }
 

@@ -85,7 +85,7 @@ impl Restores for FromLog {
     fn trim(&mut self, _: &TopicPartition, _: i64) {}
 }
 
-fn in_changelog() -> crate::plan::Dedup {
+pub fn in_changelog() -> crate::plan::Dedup {
     crate::plan::Dedup {
         store: ClaimStore::Changelog {
             ids: NonZeroUsize::new(10_000).unwrap(),
@@ -95,7 +95,7 @@ fn in_changelog() -> crate::plan::Dedup {
 }
 
 /// A lane that owns what the log holds, and forgets all else.
-fn lane_on(plan: Pipeline, log: &Log) -> MemoryLane {
+pub fn lane_on(plan: Pipeline, log: &Log) -> MemoryLane {
     let mut lane = lane(
         Pipeline {
             dedup: None,
@@ -125,7 +125,7 @@ fn dedup() -> crate::plan::Dedup {
     }
 }
 
-fn deduplicated(then: Then, dedup: crate::plan::Dedup) -> Pipeline {
+pub fn deduplicated(then: Then, dedup: crate::plan::Dedup) -> Pipeline {
     Pipeline {
         dedup: Some(Arc::new(dedup)),
         ..plan(then)
@@ -133,7 +133,7 @@ fn deduplicated(then: Then, dedup: crate::plan::Dedup) -> Pipeline {
 }
 
 /// Gives each record the key that is said of its partition and offset.
-fn keyed(mut inputs: Vec<Vec<Rec>>, key: impl Fn(usize, i64) -> Option<String>) -> Vec<Vec<Rec>> {
+pub fn keyed(mut inputs: Vec<Vec<Rec>>, key: impl Fn(usize, i64) -> Option<String>) -> Vec<Vec<Rec>> {
     for (partition, records) in inputs.iter_mut().enumerate() {
         for record in records {
             record.key = key(partition, record.offset).map(String::into_bytes);
