@@ -10,7 +10,7 @@ use super::table::{Table, Written};
 use crate::dedup::claim::{Claim, Verdict};
 use crate::kafka::TopicPartition;
 
-/// Old records of a changelog are deleted this often, or four times a window if that is more.
+/// Old records of a changelog are deleted four times a window, between these bounds.
 const TRIM_INTERVAL_MAX: Duration = Duration::from_mins(10);
 const TRIM_INTERVAL_MIN: Duration = Duration::from_mins(1);
 

@@ -176,11 +176,6 @@ impl Table {
         )
     }
 
-    /// Of the records so far.
-    pub fn reached_ms(&self) -> Option<i64> {
-        self.time.reached_ms()
-    }
-
     pub fn len(&self) -> usize {
         self.held.len() + self.open.len()
     }
