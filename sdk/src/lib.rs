@@ -36,12 +36,14 @@
 //! - [`testing`]: run it natively, without a broker and without WebAssembly.
 //! - [`log`]: messages to the runtime's log.
 //! - [`batch`]: the bytes that host and guest exchange; the runtime uses this module too.
+//! - [`StreamTime`]: how far a partition has come in time; the runtime keeps it.
 //! - `export!` and the functions behind it: the only unsafe code.
 //!
 //! The feature `json` (on by default) is what transforms need. Without it the crate is
-//! [`batch`] alone and has no dependencies.
+//! [`batch`] and [`StreamTime`] alone and has no dependencies.
 
 pub mod batch;
+mod stream_time;
 
 #[cfg(feature = "json")]
 mod abi;
@@ -62,6 +64,7 @@ pub mod testing;
 #[cfg(feature = "json")]
 mod transform;
 
+pub use crate::stream_time::StreamTime;
 #[cfg(feature = "json")]
 pub use crate::{
     error::{Error, Result},
