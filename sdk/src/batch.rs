@@ -70,6 +70,9 @@ pub struct Input<'a, R: Record> {
     /// The time that the guest takes for now.
     pub now_ms: i64,
     pub records: &'a [R],
+    /// How far the partition had come in time at each record, one for each of `records`. One
+    /// that is missing is not set; empty where the pipeline keeps no state.
+    pub stream_times_ms: &'a [i64],
 }
 
 /// The records do not fit into the bytes that are there for them.

@@ -59,6 +59,17 @@ impl<'a> Record<'a> {
         (self.view.timestamp_ms >= 0).then_some(self.view.timestamp_ms)
     }
 
+    /// How far this partition had come in time with this record, in milliseconds since the
+    /// epoch, by the timestamps of its records. It never goes back, but for the first record of a
+    /// partition; one record from the future does not move it. The same record always has the same one,
+    /// so it is what lasting decisions go by. [`StreamTime`](crate::StreamTime) has the rule.
+    ///
+    /// `None`: the pipeline keeps no state, so nobody counts.
+    #[inline]
+    pub fn stream_time(&self) -> Option<i64> {
+        self.view.stream_time_ms
+    }
+
     #[inline]
     pub fn topic(&self) -> &'a str {
         self.view.topic

@@ -168,6 +168,7 @@ impl<T: Transform> Tester<T> {
             partition,
             now_ms: self.now_ms,
             records: samples,
+            stream_times_ms: &[],
         };
         let mut bytes = vec![0; batch::encoded_len(&input).map_err(|error| error.to_string())?];
         batch::encode(&input, &mut bytes).map_err(|error| error.to_string())?;

@@ -105,8 +105,9 @@ fn the_byte_tables_put_fields_where_the_golden_files_have_them() {
         "topic",
         "partition",
         "attempt",
+        "stream_time_ms",
     ];
-    assert_eq!(fields.map(field), [12, 30, 0, u32::MAX, 2, 0, 5, 4]);
+    assert_eq!(fields.map(field), [12, 30, 0, u32::MAX, 2, 0, 5, 4, 30]);
 
     let output = include_bytes!("golden/output.bin");
     let header = |field| place(&document, "### Output header", field);

@@ -59,6 +59,8 @@ const GIVEN: [Given; 3] = [
     },
 ];
 
+const STREAM_TIMES_MS: [i64; 3] = [20, i64::MIN, 30];
+
 impl Record for Given {
     fn offset(&self) -> i64 {
         self.offset
@@ -89,6 +91,7 @@ fn input() -> Vec<u8> {
         partition: 5,
         now_ms: 1_700_000_000_123,
         records: &GIVEN,
+        stream_times_ms: &STREAM_TIMES_MS,
     };
     let mut bytes = vec![0; encoded_len(&input).unwrap()];
     encode(&input, &mut bytes).unwrap();
@@ -148,6 +151,8 @@ fn an_input_batch_is_written_and_read_as_ever() {
     assert_eq!(view.now_ms(), 1_700_000_000_123);
     let records: Vec<_> = view.records().collect::<Result<_, _>>().unwrap();
     assert_eq!(records.len(), GIVEN.len());
+    let stream_times_ms: Vec<_> = records.iter().map(|record| record.stream_time_ms).collect();
+    assert_eq!(stream_times_ms, [Some(20), None, Some(30)]);
     for (record, given) in records.iter().zip(&GIVEN) {
         assert_eq!((record.topic, record.partition), ("orders", 5));
         assert_eq!(

@@ -23,6 +23,7 @@ struct Given {
     value: Option<Vec<u8>>,
     headers: Vec<OwnedHeader>,
     attempt: u32,
+    stream_time_ms: i64,
 }
 
 impl Record for Given {
@@ -67,17 +68,20 @@ prop_compose! {
         value in proptest::option::of(bytes()),
         headers in headers(),
         attempt: u32,
+        stream_time_ms in prop_oneof![any::<i64>(), Just(i64::MIN)],
     ) -> Given {
-        Given { offset, timestamp_ms, key, value, headers, attempt }
+        Given { offset, timestamp_ms, key, value, headers, attempt, stream_time_ms }
     }
 }
 
 fn encoded(topic: &str, partition: i32, records: &[Given]) -> Vec<u8> {
+    let stream_times_ms: Vec<_> = records.iter().map(|record| record.stream_time_ms).collect();
     let input = Input {
         topic,
         partition,
         now_ms: 0,
         records,
+        stream_times_ms: &stream_times_ms,
     };
     let mut bytes = vec![0xAA; encoded_len(&input).unwrap()];
     encode(&input, &mut bytes).unwrap();
@@ -303,6 +307,7 @@ proptest! {
             prop_assert_eq!((read.offset, read.timestamp_ms), (given.offset, given.timestamp_ms));
             prop_assert_eq!((read.key, read.value), (given.key(), given.value()));
             prop_assert_eq!(read.attempt, given.attempt);
+            prop_assert_eq!(read.stream_time_ms.unwrap_or(i64::MIN), given.stream_time_ms);
             let headers: Vec<_> = read.headers.iter().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect();
             prop_assert_eq!(&headers, &given.headers);
         }

@@ -4,7 +4,7 @@
 //! allocated here, and each byte of a record is copied once.
 
 use super::wire::{
-    HEADER_ITEM_LEN, INPUT_HEADER_LEN, INPUT_MAGIC, NULL, RECORD_LEN, Span, TOPIC_LEN, Writer, narrow,
+    HEADER_ITEM_LEN, INPUT_HEADER_LEN, INPUT_MAGIC, NULL, RECORD_LEN, Span, TOPIC_LEN, UNSET, Writer, narrow,
 };
 use super::{Input, LEN_MAX, Record, TooLarge, VERSION};
 
@@ -86,6 +86,7 @@ fn fill<R: Record>(input: &Input<'_, R>, into: &mut [u8]) -> Option<()> {
         written: 0,
     };
     Writer(topic).span(heap.put(input.topic.as_bytes())?);
+    let mut stream_times_ms = input.stream_times_ms.iter();
     for (row, record) in records.iter_mut().zip(input.records) {
         let key = heap.put_nullable(record.key())?;
         let value = heap.put_nullable(record.value())?;
@@ -99,7 +100,8 @@ fn fill<R: Record>(input: &Input<'_, R>, into: &mut [u8]) -> Option<()> {
             .u32(0) // topic
             .i32(input.partition)
             .u32(record.attempt())
-            .u32(0);
+            .u32(0)
+            .i64(stream_times_ms.next().copied().unwrap_or(UNSET));
     }
     heap.rest.is_empty().then_some(())
 }

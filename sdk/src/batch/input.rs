@@ -5,7 +5,7 @@
 
 use super::Malformed;
 use super::wire::{
-    HeaderList, INPUT_HEADER_LEN, INPUT_MAGIC, NULL, RECORD_LEN, Reader, Span, TOPIC_LEN, check_mark,
+    HeaderList, INPUT_HEADER_LEN, INPUT_MAGIC, NULL, RECORD_LEN, Reader, Span, TOPIC_LEN, UNSET, check_mark,
     section, wide,
 };
 
@@ -37,6 +37,8 @@ pub struct RecordView<'a> {
     pub headers: HeaderList<'a>,
     /// How often it was tried before.
     pub attempt: u32,
+    /// How far the partition had come in time; `None` where the pipeline keeps no state.
+    pub stream_time_ms: Option<i64>,
 }
 
 /// Where the guest notes the record that it is at, for the host to read after a trap.
@@ -235,6 +237,7 @@ impl<'a> InputView<'a> {
             offset,
             timestamp_ms,
             attempt,
+            stream_time_ms,
             ..
         } = row;
         Ok(RecordView {
@@ -247,6 +250,7 @@ impl<'a> InputView<'a> {
             value,
             headers,
             attempt,
+            stream_time_ms: (stream_time_ms != UNSET).then_some(stream_time_ms),
         })
     }
 
@@ -269,6 +273,8 @@ struct Row {
     topic: u32,
     partition: i32,
     attempt: u32,
+    _reserved: u32,
+    stream_time_ms: i64,
 }
 
 impl Row {
@@ -284,6 +290,8 @@ impl Row {
             topic: r.u32()?,
             partition: r.i32()?,
             attempt: r.u32()?,
+            _reserved: r.u32()?,
+            stream_time_ms: r.i64()?,
         })
     }
 }

@@ -73,6 +73,7 @@ fn encoded(records: &[Given]) -> Vec<u8> {
         partition: 4,
         now_ms: 99,
         records,
+        stream_times_ms: &[5, i64::MIN], // one fewer than there are records
     };
     let mut bytes = vec![0xAA; encoded_len(&input).unwrap()];
     encode(&input, &mut bytes).unwrap();
@@ -121,6 +122,7 @@ fn the_guest_reads_what_the_host_wrote() {
         );
         assert_eq!((record.key, record.value), (expected.key(), expected.value()));
         assert_eq!(record.attempt, expected.attempt);
+        assert_eq!(record.stream_time_ms, (index == 0).then_some(5));
         let headers: Vec<_> = (0..expected.header_count())
             .map_while(|i| expected.header(i))
             .collect();
@@ -145,6 +147,7 @@ fn room_that_does_not_fit_is_refused() {
         partition: 0,
         now_ms: 0,
         records: &records,
+        stream_times_ms: &[],
     };
     let len = encoded_len(&input).unwrap();
     for wrong in [0, 10, len - 1, len + 1] {

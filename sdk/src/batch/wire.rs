@@ -13,7 +13,7 @@ pub const OUTPUT_HEADER_LEN: usize = 40;
 /// One row of the topic table.
 pub const TOPIC_LEN: usize = 8;
 /// One row of the record table.
-pub const RECORD_LEN: usize = 56;
+pub const RECORD_LEN: usize = 64;
 /// One row of the entry table.
 pub const ENTRY_LEN: usize = 48;
 /// One header of a record: where its name and its value lie.
@@ -21,7 +21,7 @@ pub const HEADER_ITEM_LEN: usize = 16;
 
 /// A length that says null.
 pub(super) const NULL: u32 = u32::MAX;
-/// A timestamp or a time to live that is not set.
+/// A timestamp, a stream time or a time to live that is not set.
 pub(super) const UNSET: i64 = i64::MIN;
 /// A partition that is not set.
 pub(super) const NO_PARTITION: i32 = -1;

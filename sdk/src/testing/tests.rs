@@ -345,6 +345,7 @@ fn a_record_that_cannot_be_read_stops_the_pipeline() {
         partition: 0,
         now_ms: 0,
         records: &samples,
+        stream_times_ms: &[],
     };
     let mut bytes = vec![0; batch::encoded_len(&input).unwrap()];
     batch::encode(&input, &mut bytes).unwrap();

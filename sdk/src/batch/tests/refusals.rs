@@ -211,7 +211,7 @@ fn the_guest_names_what_is_malformed() {
         (|b| b[0] = b'X', "mark of a batch"),
         (|b| b[4] = 2, "another version"),
         (|b| b[6] = 63, "header is shorter"),
-        (|b| b[16] = 55, "rows of a table are shorter"),
+        (|b| b[16] = 63, "rows of a table are shorter"),
         (|b| b[18] = 7, "rows of a table are shorter"),
         (|b| b[44] = 1, "flags"),
         (|b| b.push(0), "length is not"),

@@ -204,6 +204,7 @@ mod tests {
             partition: 0,
             now_ms: 0,
             records: &records,
+            stream_times_ms: &[],
         };
         let mut bytes = vec![0; encoded_len(&input).unwrap()];
         encode(&input, &mut bytes).unwrap();
