@@ -92,10 +92,74 @@ mod wasm {
     unsafe extern "C" {
         #[link_name = "log"]
         safe fn host_log(level: i32, message: *const u8, len: usize);
+
+        #[link_name = "state-get"]
+        safe fn host_state_get(store: u32, key: *const u8, len: usize, time_ms: i64, found: &mut Found);
+
+        #[link_name = "state-scan"]
+        safe fn host_state_scan(
+            store: u32,
+            prefix: *const u8,
+            prefix_len: usize,
+            after: *const u8,
+            after_len: usize,
+            time_ms: i64,
+            page: &mut Page,
+        );
     }
 
     pub(crate) fn log(level: Level, message: &str) {
         host_log(level as i32, message.as_ptr(), message.len());
+    }
+
+    /// What a key of a store holds, as far as earlier calls wrote it.
+    pub(crate) fn state_get(store: u16, key: &[u8], time_ms: i64) -> Option<Vec<u8>> {
+        let mut found = Found {
+            is_some: 0,
+            value: Page::EMPTY,
+        };
+        host_state_get(u32::from(store), key.as_ptr(), key.len(), time_ms, &mut found);
+        (found.is_some != 0).then(|| found.value.take())
+    }
+
+    /// One page of a store.
+    pub(crate) fn state_scan(store: u16, prefix: &[u8], after: &[u8], time_ms: i64) -> Vec<u8> {
+        let mut page = Page::EMPTY;
+        host_state_scan(
+            u32::from(store),
+            prefix.as_ptr(),
+            prefix.len(),
+            after.as_ptr(),
+            after.len(),
+            time_ms,
+            &mut page,
+        );
+        page.take()
+    }
+
+    /// `list<u8>`, as the host hands it over.
+    #[repr(C)]
+    struct Page {
+        ptr: *mut u8,
+        len: usize,
+    }
+
+    /// `option<list<u8>>`, as the host hands it over.
+    #[repr(C)]
+    struct Found {
+        is_some: u8,
+        value: Page,
+    }
+
+    impl Page {
+        const EMPTY: Self = Self {
+            ptr: std::ptr::null_mut(),
+            len: 0,
+        };
+
+        fn take(self) -> Vec<u8> {
+            take(Address(self.ptr), self.len).into_vec()
+        }
     }
 
     /// What the host hands over, or is handed: only it and this module can make one.

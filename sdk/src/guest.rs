@@ -5,13 +5,15 @@ use serde_json::Value;
 
 use crate::batch::{Builder, InputView, Malformed};
 use crate::error::Kind;
+use crate::state::Declared;
 use crate::{Batch, Output, Transform};
 
-/// A transform with its outputs.
+/// A transform with its outputs and its stores.
 #[derive(Debug)]
 pub struct Guest<T> {
     transform: T,
     outputs: Vec<String>,
+    stores: Vec<Declared>,
 }
 
 /// Why a call gave no batch.
@@ -39,17 +41,23 @@ impl From<Malformed> for Failure {
     }
 }
 
-/// What `configure` is given. `stores` is part of it too, for transforms that keep state.
+/// What `configure` is given.
 #[derive(Deserialize)]
 struct Configuration {
     #[serde(default)]
     settings: Value,
     outputs: Vec<String>,
+    #[serde(default)]
+    stores: Vec<Declared>,
 }
 
 impl<T: Transform> Guest<T> {
-    pub(crate) fn new(transform: T, outputs: Vec<String>) -> Self {
-        Self { transform, outputs }
+    pub(crate) fn new(transform: T, outputs: Vec<String>, stores: Vec<Declared>) -> Self {
+        Self {
+            transform,
+            outputs,
+            stores,
+        }
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -57,16 +65,26 @@ impl<T: Transform> Guest<T> {
         self.outputs = outputs;
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn set_stores(&mut self, stores: Vec<Declared>) {
+        self.stores = stores;
+    }
+
     pub(crate) fn configure(config: &[u8]) -> Result<Self, String> {
-        let Configuration { settings, outputs } = serde_json::from_slice(config)
+        let Configuration {
+            settings,
+            outputs,
+            stores,
+        } = serde_json::from_slice(config)
             .map_err(|error| format!("the runtime's configuration is not what this SDK expects: {error}"))?;
-        Ok(Self::new(transform_from(settings)?, outputs))
+        Ok(Self::new(transform_from(settings)?, outputs, stores))
     }
 
     /// Answers for a batch. Notes in it how far it came.
     pub(crate) fn process(&mut self, batch: &mut [u8]) -> Result<Vec<u8>, Failure> {
         let (view, progress) = InputView::parse_with_progress(batch)?;
-        let mut out = Output::new(Builder::new(view.len()), &self.outputs, progress, view.now_ms());
+        let builder = Builder::new(view.len());
+        let mut out = Output::new(builder, &self.outputs, &self.stores, progress, view.now_ms());
         let batch = Batch::new(view);
         let ended = match self.transform.batch(&batch, &mut out) {
             Ok(()) => false,

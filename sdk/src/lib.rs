@@ -33,6 +33,7 @@
 //! # Layout
 //!
 //! - [`Transform`], [`Record`], [`Output`], [`Outgoing`], [`Error`]: what a transform is made of.
+//! - [`Store`], [`Typed`]: keyed state.
 //! - [`testing`]: run it natively, without a broker and without WebAssembly.
 //! - [`log`]: messages to the runtime's log.
 //! - [`batch`]: the bytes that host and guest exchange; the runtime uses this module too.
@@ -59,6 +60,8 @@ mod outgoing;
 mod output;
 #[cfg(feature = "json")]
 mod record;
+#[cfg(feature = "json")]
+mod state;
 #[cfg(all(feature = "json", not(target_arch = "wasm32")))]
 pub mod testing;
 #[cfg(feature = "json")]
@@ -71,13 +74,14 @@ pub use crate::{
     outgoing::{Data, Outgoing},
     output::{Named, Output},
     record::Record,
+    state::{Scan, Store, Typed, TypedScan},
     transform::{Batch, Records, Transform},
 };
 
 /// What a transform's source begins with: `use strait_sdk::prelude::*;`.
 #[cfg(feature = "json")]
 pub mod prelude {
-    pub use crate::{Error, Output, Record, Result, Transform};
+    pub use crate::{Error, Output, Record, Result, Transform, Typed};
     pub use serde::{Deserialize, Serialize};
 }
 

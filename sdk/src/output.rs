@@ -3,6 +3,7 @@
 use crate::batch::{BuildError, Builder, Progress};
 use crate::error::Kind;
 use crate::guest::Failure;
+use crate::state::{Declared, Overlay, Store};
 use crate::{Error, Outgoing, Record, Result};
 
 /// The output that [`Output::emit`] writes to.
@@ -21,10 +22,22 @@ pub struct Output<'a> {
     progress: Progress<'a>,
     now_ms: i64,
     failure: Option<Failure>,
+    stores: &'a [Declared],
+    overlay: Overlay,
+    /// The time that state goes by: that of the record which began last.
+    time_ms: i64,
+    /// Attempts under way, one within the other.
+    attempts: u32,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(builder: Builder, names: &'a [String], progress: Progress<'a>, now_ms: i64) -> Self {
+    pub(crate) fn new(
+        builder: Builder,
+        names: &'a [String],
+        stores: &'a [Declared],
+        progress: Progress<'a>,
+        now_ms: i64,
+    ) -> Self {
         Self {
             builder,
             names,
@@ -32,6 +45,10 @@ impl<'a> Output<'a> {
             progress,
             now_ms,
             failure: None,
+            stores,
+            overlay: Overlay::default(),
+            time_ms: 0,
+            attempts: 0,
         }
     }
 
@@ -47,6 +64,23 @@ impl<'a> Output<'a> {
     #[inline]
     pub fn to<'o>(&'o mut self, name: &'o str) -> Named<'o, 'a> {
         Named { out: self, name }
+    }
+
+    /// A store of keyed state, by the name that the pipeline gives it. A name that the pipeline
+    /// does not have stops the pipeline, as no record is to blame for it.
+    ///
+    /// ```
+    /// # use strait_sdk::prelude::*;
+    /// # fn record(record: &Record<'_>, out: &mut Output<'_>) -> Result<()> {
+    /// let Some(key) = record.key() else { return Ok(()) };
+    /// let mut seen = out.store("seen");
+    /// let times = seen.get_json::<u64>(key)?.unwrap_or(0) + 1;
+    /// seen.put_json(key, &times)
+    /// # }
+    /// ```
+    #[inline]
+    pub fn store<'o>(&'o mut self, name: &'o str) -> Store<'o, 'a> {
+        Store::new(self, name)
     }
 
     /// The time that counts as now for this batch, in milliseconds since the epoch. It is the
@@ -66,7 +100,12 @@ impl<'a> Output<'a> {
         if let Err(error) = self.builder.begin(record.index()) {
             return Err(self.refused(error));
         }
-        match work(self) {
+        self.overlay.begin(record.index());
+        self.time_ms = record.state_time_ms();
+        self.attempts += 1;
+        let worked = work(self);
+        self.attempts -= 1;
+        match worked {
             Ok(()) if self.failure.is_none() => Ok(()),
             Ok(()) => Err(Error::ended("the batch has failed")),
             Err(error) => self.settle(error),
@@ -81,6 +120,7 @@ impl<'a> Output<'a> {
             Kind::Reject => self.builder.reject(error.reason()),
             Kind::Retry => self.builder.retry(error.reason()),
         };
+        self.overlay.take_back();
         match answered {
             Ok(()) | Err(BuildError::Answered) if self.builder.is_ended() => {
                 Err(Error::ended("a record is to be tried again"))
@@ -103,6 +143,7 @@ impl<'a> Output<'a> {
     /// Forgets what the batch emitted.
     pub(crate) fn clear(&mut self) {
         self.builder.clear();
+        self.overlay.clear();
     }
 
     /// The batch, or why there is none. `ended` says that the transform left before the last
@@ -122,11 +163,58 @@ impl<'a> Output<'a> {
         match error {
             BuildError::Answered if self.builder.is_ended() => Error::ended(error.to_string()),
             BuildError::Answered | BuildError::Negative => Error::reject(error),
-            BuildError::OutOfOrder => {
-                self.fail(Failure::Pipeline(format!("the transform is wrong: {error}")))
-            }
+            BuildError::OutOfOrder => self.wrong(error),
             BuildError::TooLarge => self.fail(Failure::Fault(error.to_string())),
         }
+    }
+
+    /// Stores that the pipeline declares, in its order.
+    pub(crate) fn declared(&self) -> &'a [Declared] {
+        self.stores
+    }
+
+    /// The time that state goes by; `None` outside of an attempt.
+    pub(crate) fn time_ms(&self) -> Option<i64> {
+        (self.attempts > 0).then_some(self.time_ms)
+    }
+
+    /// One entry more of the record at hand.
+    pub(crate) fn build(&mut self, entry: impl FnOnce(&mut Builder) -> Result<(), BuildError>) -> Result<()> {
+        entry(&mut self.builder).map_err(|error| self.refused(error))
+    }
+
+    pub(crate) fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    pub(crate) fn overlay_mut(&mut self) -> &mut Overlay {
+        &mut self.overlay
+    }
+
+    /// For a scan, which may find that the runtime is wrong.
+    pub(crate) fn overlay_and_failure(&mut self) -> (&Overlay, &mut Option<Failure>) {
+        (&self.overlay, &mut self.failure)
+    }
+
+    #[cold]
+    pub(crate) fn unknown_store(&mut self, name: &str) -> Error {
+        let known: Vec<_> = self.stores.iter().map(|store| store.name.as_str()).collect();
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        let message = format!(
+            "the transform keeps state in the store {name:?}, which the pipeline does not have (it has: {known}); \
+             add it to `state`, as in `state: {{ {name}: {{ ttl: 30d }} }}`, or correct the transform"
+        );
+        self.fail(Failure::Pipeline(message))
+    }
+
+    /// The transform is wrong in a way that no record is to blame for.
+    #[cold]
+    pub(crate) fn wrong(&mut self, what: impl std::fmt::Display) -> Error {
+        self.fail(Failure::Pipeline(format!("the transform is wrong: {what}")))
     }
 
     #[cold]

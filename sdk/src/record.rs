@@ -70,6 +70,11 @@ impl<'a> Record<'a> {
         self.view.stream_time_ms
     }
 
+    /// The time that state goes by: the stream time, and without one the record's own.
+    pub(crate) fn state_time_ms(&self) -> i64 {
+        self.stream_time().or(self.timestamp()).unwrap_or(0)
+    }
+
     #[inline]
     pub fn topic(&self) -> &'a str {
         self.view.topic

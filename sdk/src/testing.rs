@@ -26,15 +26,21 @@
 //! ```
 //!
 //! The records go through the same batch format as in production, so what passes here does
-//! not fail there for its form.
+//! not fail there for its form. Stores of keyed state lie in memory, and go by the same
+//! rules and the same [`StreamTime`](crate::StreamTime) as the runtime's.
 
+pub(crate) mod host;
+pub(crate) mod partition;
 mod ran;
 mod sample;
+mod stored;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -43,15 +49,22 @@ use crate::batch::{self, Entry, Limits, OutputView};
 use crate::guest::Guest;
 use crate::log::native::capture;
 use crate::output::DEFAULT;
+use crate::state::Declared;
 
+use partition::Partition;
 pub use ran::{Emitted, Failed, Logged, Ran};
 pub use sample::Sample;
+pub use stored::Stored;
 
 /// A transform under test. It keeps what it remembers from one [`Tester::run`] to the next.
 pub struct Tester<T> {
     guest: Guest<T>,
     outputs: Vec<String>,
+    stores: Vec<Declared>,
+    /// What the runtime would keep, by topic and partition.
+    partitions: BTreeMap<(String, i32), Partition>,
     attempts: u32,
+    batch_records: usize,
     now_ms: i64,
 }
 
@@ -68,7 +81,11 @@ impl<T: Transform> Tester<T> {
     /// With these settings. The error is what the runtime would say of them.
     pub fn new(settings: T::Settings) -> Result<Self, String> {
         let transform = T::new(settings).map_err(|error| error.to_string())?;
-        Ok(Self::with(Guest::new(transform, vec![DEFAULT.to_owned()])))
+        Ok(Self::with(Guest::new(
+            transform,
+            vec![DEFAULT.to_owned()],
+            vec![],
+        )))
     }
 
     /// With settings as a pipeline gives them, here as JSON: `{"minimum": 20}`.
@@ -82,7 +99,10 @@ impl<T: Transform> Tester<T> {
         Self {
             guest,
             outputs: vec![DEFAULT.to_owned()],
+            stores: Vec::new(),
+            partitions: BTreeMap::new(),
             attempts: 0,
+            batch_records: usize::MAX,
             now_ms: 0,
         }
     }
@@ -93,6 +113,43 @@ impl<T: Transform> Tester<T> {
         self.outputs = names.into_iter().map(Into::into).collect();
         self.guest.set_outputs(self.outputs.clone());
         self
+    }
+
+    /// Stores of keyed state that the pipeline declares, whose entries stay until they are deleted; none
+    /// unless told.
+    #[must_use]
+    pub fn stores<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        names
+            .into_iter()
+            .fold(self, |tester, name| tester.declare(name.into(), None))
+    }
+
+    /// One store more, whose entries last so long unless the transform says otherwise.
+    #[must_use]
+    pub fn store_with_ttl(self, name: impl Into<String>, ttl: Duration) -> Self {
+        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+        self.declare(name.into(), Some(ttl_ms))
+    }
+
+    fn declare(mut self, name: String, ttl_ms: Option<i64>) -> Self {
+        self.stores.push(Declared { name, ttl_ms });
+        self.guest.set_stores(self.stores.clone());
+        self
+    }
+
+    /// The most records that the transform is handed at once; as many as there are, unless told.
+    #[must_use]
+    pub fn batch_records(mut self, records: usize) -> Self {
+        self.batch_records = records.max(1);
+        self
+    }
+
+    /// The same stores under a fresh instance, as after an aborted transaction: what the transform
+    /// remembers in itself is gone.
+    pub fn restart(&mut self, settings: T::Settings) -> Result<(), String> {
+        let transform = T::new(settings).map_err(|error| error.to_string())?;
+        self.guest = Guest::new(transform, self.outputs.clone(), self.stores.clone());
+        Ok(())
     }
 
     /// How often a record that asks for it is tried again before it has failed; 0 unless told.
@@ -115,12 +172,19 @@ impl<T: Transform> Tester<T> {
         let mut samples: Vec<Sample> = samples.into_iter().collect();
         for (index, sample) in samples.iter_mut().enumerate() {
             sample.settle(index);
+            if !self.stores.is_empty() {
+                let stream_time_ms = self
+                    .partition(sample)
+                    .observe(batch::Record::timestamp_ms(sample));
+                sample.set_stream_time(stream_time_ms);
+            }
         }
         let mut ran = Ran::new(samples.len(), self.outputs.clone());
         let mut next = 0;
         while let Some(first) = samples.get(next) {
             let same = |sample: &&Sample| sample.place() == first.place();
             let len = samples.iter().skip(next).take_while(same).count();
+            let len = len.min(self.batch_records);
             next = self.run_batch(&mut samples, next, len, &mut ran)?;
         }
         Ok(ran)
@@ -138,7 +202,7 @@ impl<T: Transform> Tester<T> {
         let limits = Limits {
             records: u32::try_from(len).unwrap_or(u32::MAX),
             outputs: u16::try_from(self.outputs.len()).unwrap_or(u16::MAX),
-            stores: 0,
+            stores: u16::try_from(self.stores.len()).unwrap_or(u16::MAX),
         };
         let view = OutputView::parse(&answer, limits).map_err(|error| error.to_string())?;
         for entry in view.entries() {
@@ -155,7 +219,7 @@ impl<T: Transform> Tester<T> {
                         record
                     });
                 }
-                Entry::State(_) => {}
+                Entry::State(op) => self.write(samples.get(record), &op),
             }
         }
         Ok(start + len)
@@ -168,11 +232,21 @@ impl<T: Transform> Tester<T> {
             partition,
             now_ms: self.now_ms,
             records: samples,
-            stream_times_ms: &[],
+            stream_times_ms: &samples.iter().map(Sample::stream_time_ms).collect::<Vec<_>>(),
         };
         let mut bytes = vec![0; batch::encoded_len(&input).map_err(|error| error.to_string())?];
         batch::encode(&input, &mut bytes).map_err(|error| error.to_string())?;
-        let (answer, logged) = capture(|| self.guest.process(&mut bytes));
+        let mut state = samples.first().map(|first| std::mem::take(self.partition(first)));
+        let (answer, logged) = capture(|| {
+            let (answer, served) = host::serve(state.take().unwrap_or_default(), || {
+                self.guest.process(&mut bytes)
+            });
+            state = Some(served);
+            answer
+        });
+        if let (Some(first), Some(state)) = (samples.first(), state) {
+            *self.partition(first) = state;
+        }
         logs.extend(
             logged
                 .into_iter()

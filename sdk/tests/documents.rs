@@ -188,9 +188,12 @@ fn wit_code_and_documents_have_the_same_names() {
     assert_eq!(in_code, exports);
     assert_eq!(named(&document, "lowers that world to:", 0), exports);
 
-    let in_code: BTreeSet<_> = quoted_after(&abi, "wasm_import_module =")
+    let modules = quoted_after(&abi, "wasm_import_module =");
+    let module = modules.first().unwrap();
+    assert_eq!(modules.len(), 1, "{modules:?}");
+    let in_code: BTreeSet<_> = quoted_after(&abi, "link_name =")
         .into_iter()
-        .zip(quoted_after(&abi, "link_name ="))
+        .map(|function| (module.clone(), function))
         .collect();
     assert_eq!(in_code, imports);
     let rows = table(&document, "and that imports at most");

@@ -16,6 +16,7 @@ pub struct Sample {
     partition: i32,
     offset: Option<i64>,
     attempt: u32,
+    stream_time_ms: Option<i64>,
 }
 
 impl Sample {
@@ -90,6 +91,20 @@ impl Sample {
     pub(super) fn settle(&mut self, index: usize) {
         self.offset
             .get_or_insert(i64::try_from(index).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn set_stream_time(&mut self, stream_time_ms: i64) {
+        self.stream_time_ms = Some(stream_time_ms);
+    }
+
+    /// As the batch format has it.
+    pub(super) fn stream_time_ms(&self) -> i64 {
+        self.stream_time_ms.unwrap_or(i64::MIN)
+    }
+
+    /// The time that its state goes by.
+    pub(crate) fn state_time_ms(&self) -> i64 {
+        self.stream_time_ms.or(self.timestamp_ms).unwrap_or(0).max(0)
     }
 
     /// Counts one attempt more.
