@@ -34,6 +34,7 @@
 //!
 //! - [`Transform`], [`Record`], [`Output`], [`Outgoing`], [`Error`]: what a transform is made of.
 //! - [`Store`], [`Typed`]: keyed state.
+//! - [`event_time`]: windows and timers.
 //! - [`testing`]: run it natively, without a broker and without WebAssembly.
 //! - [`log`]: messages to the runtime's log.
 //! - [`batch`]: the bytes that host and guest exchange; the runtime uses this module too.
@@ -50,6 +51,8 @@ mod stream_time;
 mod abi;
 #[cfg(feature = "json")]
 mod error;
+#[cfg(feature = "json")]
+pub mod event_time;
 #[cfg(feature = "json")]
 mod guest;
 #[cfg(feature = "json")]

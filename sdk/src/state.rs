@@ -29,7 +29,8 @@ pub use store::Store;
 pub use typed::{Typed, TypedScan};
 
 pub(crate) use overlay::Overlay;
-pub(crate) use raw::Raw;
+pub(crate) use raw::{Raw, author_key};
+pub(crate) use store::write_json;
 
 /// A store that the pipeline declares.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

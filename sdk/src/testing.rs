@@ -144,6 +144,12 @@ impl<T: Transform> Tester<T> {
         self
     }
 
+    /// The same between runs.
+    #[cfg(test)]
+    pub(crate) fn set_batch_records(&mut self, records: usize) {
+        self.batch_records = records.max(1);
+    }
+
     /// The same stores under a fresh instance, as after an aborted transaction: what the transform
     /// remembers in itself is gone.
     pub fn restart(&mut self, settings: T::Settings) -> Result<(), String> {

@@ -12,6 +12,11 @@ const MARK: u8 = 0xFF;
 /// others that begin with a [`MARK`].
 pub(crate) const PAST_OWN: [u8; 2] = [MARK, 0xFE];
 
+/// What all keys of the SDK's own of one kind begin with.
+pub(crate) const fn own(kind: u8) -> [u8; 2] {
+    [MARK, kind]
+}
+
 /// An author's key (or the beginning of one) as it is stored.
 pub(crate) fn stored(key: &[u8]) -> Cow<'_, [u8]> {
     if key.first() == Some(&MARK) {
@@ -53,9 +58,9 @@ mod tests {
     #[test]
     fn the_own_keys_of_the_sdk_are_not_shown() {
         for kind in 0..0xFE {
-            let own = [&[MARK, kind][..], &[MARK; 9]].concat();
-            assert!(own.as_slice() < &PAST_OWN && stored(&[MARK]).as_ref() > &PAST_OWN[..]);
-            assert_eq!(shown(own), None);
+            let one = [&own(kind)[..], &[MARK; 9]].concat();
+            assert!(one.as_slice() < &PAST_OWN && stored(&[MARK]).as_ref() > &PAST_OWN[..]);
+            assert_eq!(shown(one), None);
         }
     }
 }

@@ -72,6 +72,15 @@ impl Overlay {
         });
     }
 
+    /// Keeps what the runtime has, which stays as it is as long as the call lasts: nobody wrote it.
+    pub(crate) fn remember(&mut self, store: u16, key: &[u8], value: Option<Vec<u8>>) {
+        let slot = Slot {
+            value,
+            expires_at_ms: i64::MAX,
+        };
+        self.replace(store, key, Some(slot));
+    }
+
     /// Takes back what the record at hand wrote.
     pub(crate) fn take_back(&mut self) {
         while let Some(Undo { store, key, before }) = self.undo.pop() {

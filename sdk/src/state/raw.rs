@@ -38,12 +38,33 @@ impl<'o, 'a> Raw<'o, 'a> {
         })
     }
 
+    pub(crate) fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    /// The same, for one call that takes it.
+    pub(crate) fn reborrow(&mut self) -> Raw<'_, 'a> {
+        Raw {
+            out: self.out,
+            ..*self
+        }
+    }
+
     /// What was written last, if it is still there. What this call wrote is not copied.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
         match self.out.overlay().get(self.store, key) {
             Some(written) => written.at(self.time_ms).map(Cow::Borrowed),
             None => host::get(self.store, key, self.time_ms).map(Cow::Owned),
         }
+    }
+
+    /// The same for an entry that never expires. The runtime is asked once in a call.
+    pub(crate) fn get_once(&mut self, key: &[u8]) -> Option<&[u8]> {
+        if self.out.overlay().get(self.store, key).is_none() {
+            let value = host::get(self.store, key, self.time_ms);
+            self.out.overlay_mut().remember(self.store, key, value);
+        }
+        self.out.overlay().get(self.store, key)?.at(self.time_ms)
     }
 
     /// `ttl_ms` is how long it lasts; `None`: as the store says.

@@ -10,7 +10,7 @@ use crate::state::{Declared, expires_at_ms, is_visible, page};
 /// About so long is a page of a scan.
 const PAGE_BYTES: usize = 64 * 1024;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Partition {
     /// By the place of the store among those that are declared.
     pub(crate) stores: Vec<BTreeMap<Vec<u8>, Entry>>,

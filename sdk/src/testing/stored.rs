@@ -1,5 +1,8 @@
 //! What a transform under test has stored.
 
+#[cfg(test)]
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
 use super::{Partition, Sample, Tester};
@@ -67,6 +70,19 @@ impl<T: Transform> Tester<T> {
         let partition = Partition::with_pages(page_bytes);
         self.partitions.insert(("test".to_owned(), 0), partition);
         self
+    }
+
+    /// All that the runtime would have kept; see [`Tester::go_back`].
+    #[cfg(test)]
+    pub(crate) fn committed(&self) -> BTreeMap<(String, i32), Partition> {
+        self.partitions.clone()
+    }
+
+    /// Goes back to what was committed, as after an abort: with a fresh instance.
+    #[cfg(test)]
+    pub(crate) fn go_back(&mut self, committed: BTreeMap<(String, i32), Partition>, settings: T::Settings) {
+        self.partitions = committed;
+        self.restart(settings).unwrap();
     }
 
     pub(super) fn partition(&mut self, of: &Sample) -> &mut Partition {
