@@ -1,20 +1,28 @@
 //! Compiled transforms export and import what the contract says, no more and no less.
 //!
 //! The test compiles them, with the profile and the flags that the documents give.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wasmparser::{ExternalKind, Parser, Payload};
+use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
 
-const GUESTS: [&str; 7] = [
+const GUESTS: [&str; 10] = [
     "orders",
     "identity",
     "filter-bytes",
     "router",
+    "balance",
+    "per-minute",
+    "audit",
     "hostile",
     "malformed",
     "importer",
@@ -56,10 +64,13 @@ struct Interface {
     functions: BTreeSet<String>,
     memories: BTreeSet<String>,
     imports: BTreeSet<String>,
+    /// How imports are called.
+    signatures: BTreeMap<String, String>,
 }
 
 fn interface(module: &[u8]) -> Interface {
     let mut found = Interface::default();
+    let mut types = Vec::new();
     for payload in Parser::new(0).parse_all(module) {
         match payload.unwrap() {
             Payload::ExportSection(exports) => {
@@ -75,9 +86,18 @@ fn interface(module: &[u8]) -> Interface {
                     }
                 }
             }
+            Payload::TypeSection(section) => {
+                types.extend(section.into_iter_err_on_gc_types().map(Result::unwrap));
+            }
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
                     let import = import.unwrap();
+                    let TypeRef::Func(called) = import.ty else {
+                        panic!("{} is no function", import.name)
+                    };
+                    let called: &FuncType = &types[called as usize];
+                    let called = format!("{:?} -> {:?}", called.params(), called.results());
+                    found.signatures.insert(import.name.to_owned(), called);
                     found.imports.insert(format!("{} {}", import.module, import.name));
                 }
             }
@@ -87,22 +107,44 @@ fn interface(module: &[u8]) -> Interface {
     found
 }
 
+/// What the canonical ABI makes of the imports.
+const SIGNATURES: [(&str, &str); 4] = [
+    ("log", "[I32, I32, I32] -> []"),
+    ("state-get", "[I32, I32, I32, I64, I32] -> []"),
+    ("state-scan", "[I32, I32, I32, I32, I32, I64, I32] -> []"),
+    ("wall_clock", "[] -> [I64]"),
+];
+
 #[test]
 fn modules_export_and_import_the_contract_and_no_more() {
     let folder = build();
     let log = "strait:transform/host@1.0.0 log";
+    let get = "strait:transform/host@1.0.0 state-get";
+    let scan = "strait:transform/host@1.0.0 state-scan";
     for guest in GUESTS {
         let module = fs::read(folder.join(guest.replace('-', "_")).with_extension("wasm")).unwrap();
         let Interface {
             functions,
             memories,
             imports,
+            signatures,
         } = interface(&module);
         assert_eq!(functions, BTreeSet::from(FUNCTIONS.map(str::to_owned)), "{guest}");
         assert_eq!(memories, BTreeSet::from(["memory".to_owned()]), "{guest}");
+        for (name, called) in signatures {
+            let expected = SIGNATURES.iter().find(|(expected, _)| *expected == name);
+            assert_eq!(
+                expected.map(|(_, called)| *called),
+                Some(called.as_str()),
+                "{guest}: {name}"
+            );
+        }
         let expected: &[&str] = match guest {
             "malformed" => &[],
             "importer" => &["env wall_clock", log],
+            "balance" | "audit" => &[log, get],
+            "per-minute" => &[log, get, scan],
+            // Who keeps no state asks for none, so that any host can load it.
             _ => &[log],
         };
         assert_eq!(

@@ -313,3 +313,67 @@ fn a_window_of_another_type_stops_the_pipeline_and_rejects_nobody() {
     let error = changed.run([count(0, "k"), count(100_000, "k")]).unwrap_err();
     assert!(error.contains("\"minutes\""), "{error}");
 }
+
+/// Keeps keys of its own beside timers.
+struct Shared;
+
+impl Transform for Shared {
+    type Settings = ();
+
+    fn new((): ()) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn record(&mut self, record: &Record<'_>, out: &mut Output<'_>) -> Result<()> {
+        TIMERS.fire(out, |_, _| Ok(()))?;
+        let key = record.key().unwrap_or_default();
+        TIMERS.set(out, key, record.stream_time().unwrap_or(0) + 1_000_000)?;
+        out.store("timers").put(key, "mine")?;
+        let scanned: Vec<_> = out.store("timers").scan("")?.map(|(key, _)| key).collect();
+        out.emit(record.with_json(&scanned)?)
+    }
+}
+
+#[test]
+fn an_authors_keys_and_the_sdks_share_a_store_and_do_not_meet() {
+    let keys: [&[u8]; 7] = [b"a", &[255], &[255, b't'], &[255, 254], &[255, 255], &[254], &[0]];
+    for (page_bytes, batch_records) in [(1, 1), (100, 3), (1000, 9)] {
+        let shared = Tester::<Shared>::new(()).unwrap().stores(["timers"]);
+        let mut shared = shared.with_pages(page_bytes).batch_records(batch_records);
+        let ran = shared.run(keys.map(|key| Sample::value("").key(key))).unwrap();
+        let mut sorted = keys.to_vec();
+        sorted.sort_unstable();
+        let scanned: Vec<Vec<u8>> = ran.emitted().last().unwrap().json().unwrap();
+        assert_eq!(scanned, sorted);
+        let stored = shared.stored("timers");
+        assert!(
+            stored.iter().map(|entry| entry.key.as_slice()).eq(sorted),
+            "{stored:?}"
+        );
+    }
+}
+
+#[test]
+fn while_nothing_is_due_the_runtime_is_asked_once_in_a_call() {
+    use crate::testing::host::{Asked, asked};
+
+    let mut tester = tester();
+    tester
+        .run([count(0, "a"), at(0, &[Act::Set("t".to_owned(), 50_000)])])
+        .unwrap();
+    asked();
+    tester.run((0..100).map(|n| at(n, &[]))).unwrap();
+    assert_eq!(
+        asked(),
+        Asked { gets: 3, scans: 0 },
+        "one mark for each of three stores"
+    );
+    tester.run((0..100).map(|n| at(30_000 + n * 1_000, &[]))).unwrap();
+    let Asked { gets, scans } = asked();
+    assert!(
+        gets <= 3 && scans <= 4,
+        "{gets} {scans}: a page and its end, for a window and a timer"
+    );
+    tester.run((0..100).map(|n| at(200_000 + n, &[]))).unwrap();
+    assert_eq!(asked(), Asked { gets: 3, scans: 0 }, "nothing is left");
+}

@@ -125,7 +125,8 @@ impl Model {
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    let keys: [&[u8]; 9] = [
+    let keys: [&[u8]; 10] = [
+        b"a\0",
         b"a",
         b"ab",
         b"b",
