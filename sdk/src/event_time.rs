@@ -1,15 +1,15 @@
 //! Windows and timers, which go by the time of the records and by no clock.
 //!
-//! The time is [`Record::stream_time`](crate::Record::stream_time): how far the partition has come with
-//! the record at hand. What is due is done when a later record arrives; nothing happens where
-//! none does.
+//! The time is [`Record::stream_time`](crate::Record::stream_time): how far the partition has come
+//! with the record at hand. What is due is done when a later record arrives; nothing happens
+//! where none does.
 //!
 //! What always holds:
 //!
 //! - windows and timers lie in a state store, in the transaction: they survive whatever the
 //!   records survive, and a record that fails takes back what it closed, fired and set;
-//! - what a record brings about depends on the records before it in its partition and on nothing else, least of all
-//!   on how they were cut into batches;
+//! - what a record brings about depends on the records before it in its partition and on nothing
+//!   else, least of all on how they were cut into batches;
 //! - with one record, no more than 64 windows are closed and no more than 64 timers fired; the rest
 //!   follow with the next records, the oldest first;
 //! - one record from the future closes nothing but what its own time has reached.

@@ -205,8 +205,8 @@ impl<'a> Output<'a> {
             known.join(", ")
         };
         let message = format!(
-            "the transform keeps state in the store {name:?}, which the pipeline does not have (it has: {known}); \
-             add it to `state`, as in `state: {{ {name}: {{ ttl: 30d }} }}`, or correct the transform"
+            "the transform keeps state in the store {name:?}, which the pipeline does not have \
+             (it has: {known}); add it to `state`, as in `state: {{ {name}: {{ ttl: 30d }} }}`, or correct the transform"
         );
         self.fail(Failure::Pipeline(message))
     }

@@ -60,9 +60,10 @@ impl<'a> Record<'a> {
     }
 
     /// How far this partition had come in time with this record, in milliseconds since the
-    /// epoch, by the timestamps of its records. It never goes back, but for the first record of a
-    /// partition; one record from the future does not move it. The same record always has the same one,
-    /// so it is what lasting decisions go by. [`StreamTime`](crate::StreamTime) has the rule.
+    /// epoch, by the timestamps of its records. It never goes back, but behind the first record of a
+    /// partition; one record from the future does not move it. The same record always has the
+    /// same one, so it is what lasting decisions go by. [`StreamTime`](crate::StreamTime) has the
+    /// rule.
     ///
     /// `None`: the pipeline keeps no state, so nobody counts.
     #[inline]

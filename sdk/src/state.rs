@@ -5,8 +5,8 @@
 //! - reading sees all that was written before, by this record too;
 //! - a record that is rejected or retried takes its writes back, here as in the answer;
 //! - what is written is part of the transaction that holds the record's outputs;
-//! - all of it belongs to the partition of the record at hand. Outside of an attempt there is no record, so
-//!   there is no state either.
+//! - all of it belongs to the partition of the record at hand. Outside of an attempt there is no
+//!   record, so there is no state either.
 //!
 //! Nothing here is kept from one call to the next: between calls, the runtime has it.
 

@@ -7,11 +7,11 @@
 //! ```
 //!
 //! A minute's count is emitted once, when the minute is closed: as soon as the records of its
-//! partition have come past its end and the grace period. Until then records may come in any order. What
-//! comes later is late, and goes to the output `late` as it is.
+//! partition have come past its end and the grace period. Until then records may come in any
+//! order. What comes later is late, and goes to the output `late` as it is.
 //!
-//! The clock of whoever wrote the records decides, and no other. A backlog of a day gives the same counts as
-//! a day spent waiting; and where no record comes, no minute ends.
+//! The clock of whoever wrote the records decides, and no other. A backlog of a day gives the
+//! same counts as a day spent waiting; and where no record comes, no minute ends.
 
 use std::time::Duration;
 

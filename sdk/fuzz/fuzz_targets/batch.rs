@@ -1,8 +1,10 @@
 //! Bytes that a guest returned, or that a host handed over, never make a reader panic, and
-//! what an accepted output batch holds can be written again and reads the same.
+//! what an accepted output batch holds can be written again and reads the same. So with the bytes
+//! of a stream time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use strait_sdk::StreamTime;
 use strait_sdk::batch::{Builder, Emit, Entry, Headers, InputView, Limits, NewEmit, OutputView, progress};
 
 const LIMITS: Limits = Limits {
@@ -14,7 +16,17 @@ const LIMITS: Limits = Limits {
 fuzz_target!(|bytes: &[u8]| {
     read_input(bytes);
     read_output(bytes);
+    read_stream_time(bytes);
 });
+
+fn read_stream_time(bytes: &[u8]) {
+    if let Some(mut time) = StreamTime::from_bytes(bytes) {
+        assert_eq!(time.to_bytes(), bytes);
+        let reached = time.reached_ms();
+        time.observe(1);
+        assert!(time.reached_ms() >= reached);
+    }
+}
 
 fn read_input(bytes: &[u8]) {
     let _hint = progress(bytes);

@@ -217,19 +217,27 @@ fn the_first_windows_of_time_begin_with_it() {
 }
 
 #[test]
+fn windows_may_begin_at_other_distances_than_parts_of_their_size() {
+    let ms = Duration::from_millis;
+    let starts = |time_ms| {
+        let odd = Windows::<u64>::sliding("odd", ms(5), ms(2));
+        odd.windows(time_ms)
+            .map(|window| window.start_ms)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((starts(10), starts(11)), (vec![6, 8, 10], vec![8, 10]));
+}
+
+#[test]
 fn a_burst_is_done_in_portions_and_in_its_order() {
     let open = ["c", "b", "a", "e", "d", "g", "f"].map(|key| count(0, key));
-    let late = [
-        count(100_000, "x"),
-        count(100_000, "x"),
-        count(0, "a"),
-        count(100_000, "x"),
-    ];
+    // The window of g is closed already, though its turn has not come.
+    let late = [count(100_000, "x"), count(0, "g"), count(100_000, "x")];
     let ran = tester().run(open.into_iter().chain(late)).unwrap();
     let closed = |record, key: &str| (record, format!("minute {key} 0 1"));
     let mut expected: Vec<_> = ["a", "b", "c"].map(|key| closed(7, key)).to_vec();
     expected.extend(["d", "e", "f"].map(|key| closed(8, key)));
-    expected.extend([closed(9, "g"), (9, "late 0 1 0".to_owned())]);
+    expected.extend([(8, "late 0 1 0".to_owned()), closed(9, "g")]);
     assert_eq!(texts(&ran), expected);
 }
 
@@ -302,16 +310,32 @@ fn a_window_of_another_type_stops_the_pipeline_and_rejects_nobody() {
             Ok(Self)
         }
         fn record(&mut self, record: &Record<'_>, out: &mut Output<'_>) -> Result<()> {
-            const TEXTS: Windows<String> = Windows::tumbling("minutes", Duration::from_mins(1));
+            let texts = Windows::<String>::tumbling("minutes", Duration::from_mins(1));
+            let grace = Duration::from_secs(if record.value() == Some(b"same") { 10 } else { 0 });
+            let texts = texts.with_grace(grace);
             let windows = MINUTES.advance(out, |_, _| Ok(()))?;
             assert!(!windows.update(out, record, "k", |count| *count += 1)?.is_late());
-            let texts = TEXTS.advance(out, |_, _| Ok(()))?;
+            let texts = texts.advance(out, |_, _| Ok(()))?;
             texts.update(out, record, "k", String::clear).map(|_| ())
         }
     }
-    let mut changed = Tester::<Changed>::new(()).unwrap().stores(["minutes"]);
-    let error = changed.run([count(0, "k"), count(100_000, "k")]).unwrap_err();
-    assert!(error.contains("\"minutes\""), "{error}");
+    let run = |values: &[&str]| {
+        let mut changed = Tester::<Changed>::new(()).unwrap().stores(["minutes"]);
+        let ms = [NOW_MS, NOW_MS + 100_000].into_iter();
+        let samples = ms
+            .zip(values)
+            .map(|(ms, value)| Sample::value(*value).timestamp(ms));
+        changed.run(samples.collect::<Vec<_>>()).unwrap_err()
+    };
+    let (updated, closed) = (run(&["same"]), run(&["other", "other"]));
+    assert!(
+        updated.contains("\"minutes\"") && updated.contains("another type"),
+        "{updated}"
+    );
+    assert!(
+        closed.contains("\"minutes\"") && closed.contains("no such window"),
+        "{closed}"
+    );
 }
 
 /// Keeps keys of its own beside timers.
@@ -355,7 +379,7 @@ fn an_authors_keys_and_the_sdks_share_a_store_and_do_not_meet() {
 
 #[test]
 fn while_nothing_is_due_the_runtime_is_asked_once_in_a_call() {
-    use crate::testing::host::{Asked, asked};
+    use crate::testing::host::watch::{Asked, asked};
 
     let mut tester = tester();
     tester

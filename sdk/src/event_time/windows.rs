@@ -148,7 +148,7 @@ impl<T: DeserializeOwned> Windows<T> {
     ) -> Result<Open<'_, T>> {
         if !self.is_possible() {
             return Err(out.wrong(format_args!(
-                "{self:?}: windows begin every millisecond or more, and a moment is in 1 to {OVERLAP_MAX} of them"
+                "{self:?}: they begin every millisecond or more, and a moment is in 1 to {OVERLAP_MAX} of them"
             )));
         }
         let due = QUEUE.take(&mut Raw::open(out, self.store)?)?;

@@ -360,3 +360,26 @@ fn what_an_instance_remembers_is_lost_and_what_it_stored_is_not() {
     let ran = counts.run([Sample::value("").key("a")]).unwrap();
     assert_eq!(texts(&ran), ["2"]);
 }
+
+#[test]
+fn a_page_that_is_none_stops_the_pipeline_and_is_not_walked_for_ever() {
+    let spoils: [fn(Vec<u8>) -> Vec<u8>; 3] = [
+        |mut page| {
+            page.pop();
+            page
+        },
+        |_| [&[1, 0, 0, 0, 0, 0, 0, 0][..], b"a"].concat(), // the same again and again
+        |page| match page.len() {
+            0 => page,
+            _ => [&[1, 0, 0, 0, 0, 0, 0, 0][..], b"b"].concat(), // not what was asked for
+        },
+    ];
+    for how in spoils {
+        let mut tester = tester();
+        let put = sample(&[Act::Put(b"a".to_vec(), b"v".to_vec())], 1);
+        tester.run([put.clone()]).unwrap();
+        crate::testing::host::watch::spoil(how);
+        let error = tester.run([sample(&[Act::Scan(b"a".to_vec())], 1)]).unwrap_err();
+        assert!(error.contains("a page of a state store that is none"), "{error}");
+    }
+}

@@ -142,6 +142,28 @@ fn a_later_version_may_widen_header_and_rows() {
 }
 
 #[test]
+fn a_later_version_may_widen_the_rows_of_records() {
+    const FIRST: usize = INPUT_HEADER_LEN + TOPIC_LEN;
+    let bytes = encoded(&given());
+    let (tables, heap) = bytes.split_at(FIRST + 3 * RECORD_LEN);
+    let mut wide = tables[..FIRST].to_vec();
+    for row in tables[FIRST..].chunks(RECORD_LEN) {
+        wide.extend(row);
+        wide.extend([0xEE; 8]);
+    }
+    let heap_offset = wide.len();
+    wide.extend(heap);
+    let mut at = |at: usize, value: usize| {
+        wide[at..at + 2].copy_from_slice(&u16::try_from(value).unwrap().to_le_bytes());
+    };
+    at(8, bytes.len() + 3 * 8);
+    at(16, RECORD_LEN + 8);
+    at(28, heap_offset);
+    let read = |bytes| InputView::parse(bytes).unwrap().records().collect::<Vec<_>>();
+    assert_eq!(read(&wide), read(&bytes));
+}
+
+#[test]
 fn state_operations_are_checked() {
     let put = || {
         let mut out = Builder::new(3);

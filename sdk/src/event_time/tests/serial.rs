@@ -144,7 +144,7 @@ fn left(tester: &Tester<Told>) -> Vec<String> {
 /// A transaction: records handed over at once, records in it, and whether it is aborted first.
 type Transaction = (usize, usize, bool);
 
-/// Runs it as the runtime does: with aborts, each of which throws away what came after the last commit.
+/// Runs it as the runtime does: an abort throws away what came after the last commit.
 fn run(samples: &[Sample], transactions: &[Transaction]) -> (Tester<Told>, Vec<(i64, String)>) {
     let mut tester = tester().with_pages(200);
     let (mut emitted, mut rest) = (Vec::new(), samples);
