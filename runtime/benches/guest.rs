@@ -75,15 +75,15 @@ fn measure(path: &Path, deadline: Option<Duration>, cache: &Path) -> Result<(), 
     println!("  load: {compiled_ms:.1} ms compiled, {cached_ms:.1} ms from the cache");
 
     let records = samples();
-    let mut instance = module.instantiate()?;
+    let mut instance = module.instantiate(None)?;
     let batch = least(|| pass(&mut instance, &records))?;
     println!("  warm instance: {:.1} ns a record", per_record(batch));
-    let fresh = least(|| pass(&mut module.instantiate()?, &records))?;
+    let fresh = least(|| pass(&mut module.instantiate(None)?, &records))?;
     println!(
         "  fresh instance for each batch: {:.1} ns a record",
         per_record(fresh)
     );
-    let start = least(|| module.instantiate().map(drop).map_err(Into::into))?;
+    let start = least(|| module.instantiate(None).map(drop).map_err(Into::into))?;
     println!("  instantiate and drop: {:.1} us", start.as_secs_f64() * 1e6);
 
     let before = cpu_ticks()?;
@@ -104,7 +104,7 @@ fn load(stage: &WasmStage, cache: &Path) -> Result<(Module, f64), Box<dyn Error>
     };
     let engine = Engine::new(&settings)?;
     let began = Instant::now();
-    let module = engine.load(stage, &["default".to_owned()])?;
+    let module = engine.load(stage, &["default".to_owned()], &[])?;
     Ok((module, began.elapsed().as_secs_f64() * 1e3))
 }
 
@@ -114,6 +114,7 @@ fn pass(instance: &mut Instance, records: &[Sample]) -> Result<(), Box<dyn Error
         topic: "orders",
         partition: 3,
         records,
+        stream_times_ms: &[],
     };
     let processed = instance.process(&input, Some(Duration::from_secs(5)))?;
     let mut bytes = 0;

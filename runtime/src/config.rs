@@ -23,6 +23,7 @@ pub mod overrides;
 pub mod place;
 pub mod process;
 pub mod schema;
+mod state;
 mod topics;
 pub mod units;
 mod wording;

@@ -8,7 +8,7 @@
 //! - whatever a guest does ends as a value ([`GuestFault`], [`CallError`]): never as a panic
 //!   of the host, never as a call that does not return (but for trusted modules, which
 //!   are compiled without deadline checks);
-//! - a guest has its memory, its batch and `log`. There are no files, clocks or sockets, so
+//! - a guest has its memory, its batch, its state and `log`. There are no files, clocks or sockets, so
 //!   the same batch gives the same result again;
 //! - guest memory is a cache: an instance that failed is dropped, and its slot in the pool
 //!   is clean for the next one.
@@ -26,6 +26,7 @@ mod instance;
 mod limits;
 mod load_error;
 mod module;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -35,3 +36,4 @@ pub use fault::{CallError, FaultKind, GuestFault};
 pub use instance::{Input, Instance, Processed};
 pub use load_error::{LoadError, LoadProblem};
 pub use module::Module;
+pub use state::StateAccess;

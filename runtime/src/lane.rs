@@ -13,6 +13,8 @@
 //! | `polling` | what comes in: records, and news of the group |
 //! | `work`, `writes`, `outgoing` | one batch: stages, produce, what becomes of failed records |
 //! | `repeats`, `claims` | what of a batch was met before, and what of that is part of the transaction |
+//! | `keyed` | what a batch changes in the state of the transforms |
+//! | `restoring` | what others wrote of a partition, back before its first record |
 //! | `ending` | how a transaction commits |
 //! | `recovery` | what follows when one cannot: abort, new producer, resolve, rewind |
 //! | `assignment`, `gaps` | partitions that come and go, and where they start |
@@ -41,6 +43,7 @@ pub mod directory;
 mod ending;
 mod gaps;
 pub mod inputs;
+pub mod keyed;
 pub mod open;
 pub mod outgoing;
 pub mod partitions;
@@ -49,6 +52,7 @@ pub mod provenance;
 mod recovery;
 mod repeats;
 pub mod report;
+mod restoring;
 pub mod resync;
 pub mod retries;
 pub mod starts;
@@ -79,6 +83,7 @@ use commit_policy::{CommitBudget, CommitPolicy, Due};
 use condemned::Condemned;
 use control::{Interrupt, LaneControl, LaneEnd};
 use directory::Directory;
+use keyed::States;
 use open::Open;
 use outgoing::Capacity;
 use partitions::{Partitions, Standing};
@@ -108,6 +113,7 @@ pub struct Parts<C, F, D, G: GuestFactory> {
     pub consumer: C,
     pub producers: F,
     pub dedup: Option<Dedup>,
+    pub state: Option<States>,
     pub stages: Stages<G>,
     pub directory: Arc<D>,
     /// What the topics take, in the order of [`Pipeline::produced_topics`].
@@ -125,6 +131,7 @@ pub struct Lane<C: Consumer, F: ProducerFactory, D, G: GuestFactory> {
     /// `None` only while it is being replaced.
     producer: Option<F::Producer>,
     dedup: Option<Dedup>,
+    state: Option<States>,
     /// Of the store that holds the message ids.
     store_away: Backoff,
     stages: Stages<G>,
@@ -182,6 +189,7 @@ where
             producers: parts.producers,
             producer: None,
             dedup: parts.dedup,
+            state: parts.state,
             store_away: Backoff::default(),
             stages: parts.stages,
             directory: parts.directory,
@@ -385,6 +393,7 @@ where
             self.report.forget(&partition.id);
         }
         self.dedup = None;
+        self.state = None;
         // Records hold on to the client.
         self.partitions = Partitions::default();
         self.consumer.close(CLOSE_TIMEOUT);

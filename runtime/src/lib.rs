@@ -16,6 +16,8 @@ pub mod kafka;
 pub mod lane;
 pub mod pipeline;
 pub mod plan;
+pub mod restore;
 pub mod stage;
+pub mod state;
 pub mod telemetry;
 pub mod verify;

@@ -6,6 +6,7 @@
 
 mod address;
 mod dedup;
+mod store;
 mod topics;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use address::{RedisAddress, SqlAddress};
 pub use dedup::{ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError};
+pub use store::Store;
 
 /// One pipeline, as it will run.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct Pipeline {
     pub dedup: Option<Arc<Dedup>>,
     /// In the order in which a batch passes through them; at least one.
     pub stages: Vec<WasmStage>,
+    /// Keyed state of the transforms, in the order of their names. Modules refer to stores by place.
+    pub stores: Vec<Store>,
     /// Named outputs. `stages` and `Emission`s refer to them by [`OutputIndex`].
     pub outputs: Vec<Output>,
     pub on_error: OnError,
@@ -71,6 +75,11 @@ impl PipelineName {
     /// The topic that keeps the claims of `dedup` on records of this input topic.
     pub fn claims_topic(&self, input: &str) -> String {
         format!("__strait.{}.dedup.{input}", self.0)
+    }
+
+    /// The topic that keeps what this store holds for records of this input topic.
+    pub fn state_topic(&self, store: &str, input: &str) -> String {
+        format!("__strait.{}.state.{store}.{input}", self.0)
     }
 
     /// The compacted topic that keeps what the group shares across restarts.

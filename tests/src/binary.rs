@@ -19,7 +19,16 @@ const WASM: &str = "wasm32-unknown-unknown";
 /// The feature of crate `strait` that compiles the fault switches in.
 const FAULT_FEATURE: &str = "fault-injection";
 /// Everything that the tests run inside the runtime.
-const GUESTS: [&str; 5] = ["orders", "identity", "hostile", "malformed", "importer"];
+const GUESTS: [&str; 8] = [
+    "audit",
+    "balance",
+    "hostile",
+    "identity",
+    "importer",
+    "malformed",
+    "orders",
+    "per-minute",
+];
 
 /// One build at a time: they share cargo's lock anyway, and `target/debug/strait`.
 static BUILDING: Mutex<()> = Mutex::new(());
@@ -48,7 +57,7 @@ pub fn strait(build: Build) -> Result<&'static Path> {
 pub fn guest(name: &str) -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = once(&FOLDER, build_guests)?;
-    let path = folder.join(format!("{name}.wasm"));
+    let path = folder.join(format!("{}.wasm", name.replace('-', "_")));
     ensure!(path.is_file(), "there is no guest {}", path.display());
     Ok(path)
 }

@@ -8,5 +8,6 @@ mod identity;
 mod operate;
 mod records;
 mod starts;
+mod state;
 mod stores;
 mod verify;

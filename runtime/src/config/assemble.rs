@@ -14,7 +14,7 @@ use super::fit::Fit;
 use super::layers::Places;
 use super::place::KeyPath;
 use super::topics::{self, Written};
-use super::{dedup, kafka, module};
+use super::{dedup, kafka, module, state};
 use crate::plan::{
     BatchLimits, Commit, Delivery, FailureLimit, HeaderStyle, Input, InternalTopics, Limits, OnError, OnGap,
     Output, PartitionBy, Pipeline, PipelineName, Provenance, Retry, Start, Then, TimestampFrom, WasmStage,
@@ -53,7 +53,8 @@ pub fn pipeline(
     });
     let delivery = delivery(document.delivery);
     let dedup = dedup::dedup(document, places, findings);
-    state(document, places, findings);
+    let inputs = input.as_ref().map(|input| &input.topics);
+    let stores = state::stores(document, name.as_ref(), inputs, places, findings);
     let stages = stages(document, places, environment, findings);
     let commit = commit(&document.commit);
     Fit {
@@ -72,6 +73,7 @@ pub fn pipeline(
         input: input?,
         dedup,
         stages: stages.into_iter().map(|(_, stage)| stage).collect(),
+        stores,
         outputs: outputs.into_iter().map(|(_, output)| output).collect(),
         on_error,
         delivery,
@@ -354,19 +356,4 @@ fn stage(
         limits,
         batch,
     })
-}
-
-/// Keyed state is read, and not run by this version.
-fn state(document: &Document, places: &Places, findings: &mut Vec<Finding>) {
-    if document.state.is_empty() {
-        return;
-    }
-    let path = KeyPath::of("state");
-    let what = "this version of Strait does not run `state` yet";
-    findings.push(places.error(Code::NotYet, &path, what, "remove it; a later version brings it"));
-    if document.delivery != document::Delivery::ExactlyOnce {
-        let what = "keyed state needs exactly_once";
-        let remedy = "write `delivery: exactly_once`, or remove it";
-        findings.push(places.error(Code::DeliveryRule, &path, what, remedy));
-    }
 }

@@ -8,13 +8,11 @@ use super::document::{self, Document, StoreChoice, StoreName};
 use super::finding::{Code, Finding};
 use super::layers::Places;
 use super::place::KeyPath;
+use super::units::TOPIC_NAME_MAX;
 use crate::dedup::message_id::IdSource;
 use crate::plan::{
     ClaimStore, Dedup, DedupMode, OnMissingId, OnStoreError, PipelineName, RedisAddress, SqlAddress,
 };
-
-/// Characters of a topic's name.
-const TOPIC_NAME_MAX: usize = 249;
 
 /// How long the store `memory` remembers, unless told: it forgets with the process anyway.
 const MEMORY_WINDOW: Duration = Duration::from_hours(1);

@@ -66,6 +66,7 @@ pub enum Code {
     MemoryFit,
     DeliveryRule,
     DedupRule,
+    StateRule,
     KafkaRefused,
     KafkaUnknown,
     KafkaValue,
@@ -74,7 +75,6 @@ pub enum Code {
     ModuleRefused,
     ClusterMisfit,
     ClusterUnreachable,
-    NotYet,
 }
 
 impl Code {
@@ -116,6 +116,7 @@ impl Code {
             Self::MemoryFit => "memory.fit",
             Self::DeliveryRule => "delivery.rule",
             Self::DedupRule => "dedup.rule",
+            Self::StateRule => "state.rule",
             Self::KafkaRefused => "kafka.refused",
             Self::KafkaUnknown => "kafka.unknown",
             Self::KafkaValue => "kafka.value",
@@ -124,7 +125,6 @@ impl Code {
             Self::ModuleRefused => "module.refused",
             Self::ClusterMisfit => "cluster.misfit",
             Self::ClusterUnreachable => "cluster.unreachable",
-            Self::NotYet => "version.not_yet",
         }
     }
 }

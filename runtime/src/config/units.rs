@@ -259,6 +259,8 @@ pub struct Topic(pub String);
 
 kind!(Topic, "topic", "string", "orders.clean", "A topic name.");
 
+/// Characters of a topic's name, at most.
+pub const TOPIC_NAME_MAX: usize = 249;
 /// What starts the names of Strait's own topics.
 pub const INTERNAL_PREFIX: &str = "__strait.";
 /// Topics of the cluster itself.
@@ -276,7 +278,12 @@ impl TryFrom<String> for Topic {
                 "name a topic of your own",
             ));
         }
-        if text.is_empty() || text.len() > 249 || text == "." || text == ".." || !text.chars().all(legal) {
+        if text.is_empty()
+            || text.len() > TOPIC_NAME_MAX
+            || text == "."
+            || text == ".."
+            || !text.chars().all(legal)
+        {
             return Err(Wrong::new(format!("`{text}` is no topic name"), REMEDY));
         }
         Ok(Self(text))

@@ -23,5 +23,5 @@ mod table;
 
 pub use claims::{ChangelogClaims, Unjudged, Writes};
 pub use entry::{Entry, Unreadable};
-pub use restore::{Progress, Restored, Restorer, Restores};
+pub use restore::{ClaimReads, Trim};
 pub use table::Table;

@@ -19,6 +19,8 @@ pub(super) const POST_PROCESS: &str = "cabi_post_strait:transform/guest@1.0.0#pr
 
 pub(super) const HOST_MODULE: &str = "strait:transform/host@1.0.0";
 pub(super) const HOST_LOG: &str = "log";
+pub(super) const HOST_STATE_GET: &str = "state-get";
+pub(super) const HOST_STATE_SCAN: &str = "state-scan";
 
 /// A `result<list<u8>, string>` (or `result<_, string>`) where the guest returned it.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +51,25 @@ fn pair(memory: &[u8], area: &[u8]) -> Option<Range<usize>> {
     let (length, _) = rest.split_first_chunk::<4>()?;
     let range = range(i32::from_le_bytes(*pointer), i32::from_le_bytes(*length))?;
     memory.get(range.clone()).map(|_| range)
+}
+
+/// Writes `{ u32 pointer; u32 length }` to `at`. `None`: not in this memory.
+pub(super) fn write_list(memory: &mut [u8], at: i32, (pointer, length): (i32, i32)) -> Option<()> {
+    let area = memory.get_mut(range(at, 8)?)?;
+    let (first, second) = area.split_first_chunk_mut::<4>()?;
+    *first = pointer.to_le_bytes();
+    *second.first_chunk_mut::<4>()? = length.to_le_bytes();
+    Some(())
+}
+
+/// Writes an `option<list<u8>>`: `{ u8 tag; u32 pointer @4; u32 length @8 }`.
+pub(super) fn write_option(memory: &mut [u8], at: i32, list: Option<(i32, i32)>) -> Option<()> {
+    let tag = memory.get_mut(range(at, 12)?)?.first_mut()?;
+    *tag = u8::from(list.is_some());
+    match list {
+        Some(list) => write_list(memory, at.wrapping_add(4), list),
+        None => Some(()),
+    }
 }
 
 /// Guest integers are unsigned, whatever their type says.

@@ -7,49 +7,70 @@ use wasmtime::{ExternType, FuncType, ValType};
 use super::abi;
 use super::load_error::LoadProblem;
 
-/// A function of the world: its name, its parameters (all i32) and results (all i32).
+/// A function of the world. All results are i32.
 struct Function {
     name: &'static str,
-    parameters: usize,
+    parameters: &'static [Number],
     results: usize,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Number {
+    I32,
+    I64,
+}
+
+use Number::{I32, I64};
 
 const EXPORTS: [Function; 5] = [
     Function {
         name: abi::REALLOC,
-        parameters: 4,
+        parameters: &[I32, I32, I32, I32],
         results: 1,
     },
     Function {
         name: abi::DESCRIBE,
-        parameters: 0,
+        parameters: &[],
         results: 1,
     },
     Function {
         name: abi::CONFIGURE,
-        parameters: 2,
+        parameters: &[I32, I32],
         results: 1,
     },
     Function {
         name: abi::PROCESS,
-        parameters: 2,
+        parameters: &[I32, I32],
         results: 1,
     },
     Function {
         name: abi::POST_PROCESS,
-        parameters: 1,
+        parameters: &[I32],
         results: 0,
     },
 ];
 
-const LOG: Function = Function {
-    name: abi::HOST_LOG,
-    parameters: 3,
-    results: 0,
-};
+/// What a module may import.
+const IMPORTS: [Function; 3] = [
+    Function {
+        name: abi::HOST_LOG,
+        parameters: &[I32, I32, I32],
+        results: 0,
+    },
+    Function {
+        name: abi::HOST_STATE_GET,
+        parameters: &[I32, I32, I32, I64, I32],
+        results: 0,
+    },
+    Function {
+        name: abi::HOST_STATE_SCAN,
+        parameters: &[I32, I32, I32, I32, I32, I64, I32],
+        results: 0,
+    },
+];
 const INITIALIZE: Function = Function {
     name: abi::INITIALIZE,
-    parameters: 0,
+    parameters: &[],
     results: 0,
 };
 
@@ -63,10 +84,10 @@ pub(super) fn check(module: &wasmtime::Module, path: &Path, memory_max: u64) -> 
 fn check_imports(module: &wasmtime::Module, path: &Path) -> Result<(), LoadProblem> {
     let mut names = Vec::new();
     for import in module.imports() {
-        if import.module() == abi::HOST_MODULE && import.name() == LOG.name {
-            LOG.check(&import.ty(), path)?;
-        } else {
-            names.push(format!("{}.{}", import.module(), import.name()));
+        let known = IMPORTS.iter().find(|known| known.name == import.name());
+        match known.filter(|_| import.module() == abi::HOST_MODULE) {
+            Some(known) => known.check(&import.ty(), path)?,
+            None => names.push(format!("{}.{}", import.module(), import.name())),
         }
     }
     if names.is_empty() {
@@ -135,16 +156,33 @@ impl Function {
     }
 
     fn fits(&self, function: &FuncType) -> bool {
-        let all_i32 = function
-            .params()
-            .chain(function.results())
-            .all(|ty| matches!(ty, ValType::I32));
-        all_i32 && function.params().len() == self.parameters && function.results().len() == self.results
+        let parameters = function.params().map(|ty| Number::of(&ty));
+        let results = function.results().map(|ty| Number::of(&ty));
+        parameters.eq(self.parameters.iter().map(|number| Some(*number)))
+            && results.eq(std::iter::repeat_n(Some(I32), self.results))
     }
 
     fn signature(&self) -> String {
-        let list = |count| vec!["i32"; count].join(", ");
-        format!("({}) -> ({})", list(self.parameters), list(self.results))
+        let parameters: Vec<&str> = self.parameters.iter().map(|number| number.name()).collect();
+        let results = vec!["i32"; self.results];
+        format!("({}) -> ({})", parameters.join(", "), results.join(", "))
+    }
+}
+
+impl Number {
+    fn of(ty: &ValType) -> Option<Self> {
+        match ty {
+            ValType::I32 => Some(I32),
+            ValType::I64 => Some(I64),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            I32 => "i32",
+            I64 => "i64",
+        }
     }
 }
 

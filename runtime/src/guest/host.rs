@@ -1,17 +1,19 @@
-//! What a guest finds on the host's side: its limits, and the one function it may import.
+//! What a guest finds on the host's side: its limits, and the functions it may import.
 //!
 //! Invariant: however much a guest logs, it costs little and fills no disk. A message is
 //! cut at [`MESSAGE_BYTES_MAX`], and a stage writes at most [`LINES_PER_SECOND`] lines above
 //! level trace; the next line says how many were left out.
 
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Level;
-use wasmtime::{Caller, Extern, Linker};
+use wasmtime::{Caller, Extern, Linker, Memory, TypedFunc};
 
 use super::abi;
 use super::limits::Limiter;
+use super::state::{self, StateAccess};
 
 /// Longest part of a guest's message (or error) that is kept.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4096;
@@ -29,6 +31,13 @@ pub(super) struct HostState {
     pub(super) last_error: Option<String>,
     /// How long this call may take.
     pub(super) deadline: Option<Duration>,
+    /// Keyed state, if the pipeline has any.
+    pub(super) state: Option<Rc<dyn StateAccess>>,
+    /// Why the host ended this call: no record is to blame.
+    pub(super) trouble: Option<String>,
+    /// The guest's own, once it is linked.
+    pub(super) memory: Option<Memory>,
+    pub(super) realloc: Option<TypedFunc<(i32, i32, i32, i32), i32>>,
     stage: Arc<str>,
     gate: Arc<LogGate>,
 }
@@ -39,6 +48,10 @@ impl HostState {
             limiter: Limiter::new(memory_bytes_max),
             last_error: None,
             deadline: None,
+            state: None,
+            trouble: None,
+            memory: None,
+            realloc: None,
             stage,
             gate,
         }
@@ -48,6 +61,7 @@ impl HostState {
     pub(super) fn begin(&mut self, deadline: Option<Duration>) {
         self.limiter.begin();
         self.last_error = None;
+        self.trouble = None;
         self.deadline = deadline;
     }
 
@@ -111,10 +125,10 @@ impl LogGate {
     }
 }
 
-/// Defines the world's imports: `log` and nothing else.
+/// Defines the world's imports, and nothing else.
 pub(super) fn define(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.func_wrap(abi::HOST_MODULE, abi::HOST_LOG, log)?;
-    Ok(())
+    state::define(linker)
 }
 
 fn log(mut caller: Caller<'_, HostState>, level: i32, pointer: i32, length: i32) -> wasmtime::Result<()> {

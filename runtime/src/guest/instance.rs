@@ -5,6 +5,7 @@
 //! run since; no bytes of a guest can make the host panic.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use super::clock::{self, Running};
 use super::fault::{CallError, FaultKind, GuestFault};
 use super::host::{HostState, MESSAGE_BYTES_MAX};
 use super::module::Blueprint;
+use super::state::StateAccess;
 
 /// Longest description that is read.
 const DESCRIPTION_BYTES_MAX: usize = 64 << 10;
@@ -44,6 +46,8 @@ pub struct Input<'a, R> {
     pub partition: i32,
     /// In offset order.
     pub records: &'a [R],
+    /// The stream time of each, if the pipeline keeps state.
+    pub stream_times_ms: &'a [i64],
 }
 
 /// A result that lies in guest memory until it is released.
@@ -73,8 +77,12 @@ impl From<GuestFault> for StartError {
 
 impl Instance {
     /// Instantiated and configured.
-    pub(super) fn start(blueprint: &Arc<Blueprint>) -> Result<Self, StartError> {
+    pub(super) fn start(
+        blueprint: &Arc<Blueprint>,
+        state: Option<Rc<dyn StateAccess>>,
+    ) -> Result<Self, StartError> {
         let mut instance = Self::create(blueprint)?;
+        instance.store.data_mut().state = state;
         instance.configure()?;
         Ok(instance)
     }
@@ -113,6 +121,8 @@ impl Instance {
                 .get_typed_func::<(), ()>(&mut *store, abi::INITIALIZE)?
                 .call(&mut *store, ())?;
         }
+        store.data_mut().memory = Some(memory);
+        store.data_mut().realloc = Some(realloc.clone());
         let blueprint = Arc::clone(blueprint);
         Ok(move |store| Self {
             store,
@@ -178,7 +188,14 @@ impl Instance {
         input: &Input<'_, R>,
         deadline: Option<Duration>,
     ) -> Result<Processed, CallError> {
-        self.call(deadline, |this| this.process_records(input))
+        self.call(deadline, |this| {
+            let processed = this.process_records(input);
+            // What the host ended is not the guest's fault.
+            match this.store.data_mut().trouble.take() {
+                Some(trouble) => Err(CallError::Pipeline(trouble)),
+                None => processed,
+            }
+        })
     }
 
     fn process_records<R: batch::Record>(&mut self, input: &Input<'_, R>) -> Result<Processed, CallError> {
@@ -186,12 +203,14 @@ impl Instance {
             topic,
             partition,
             records,
+            stream_times_ms,
         } = *input;
         let input = batch::Input {
             topic,
             partition,
             now_ms: now_ms(),
             records,
+            stream_times_ms,
         };
         let too_large = |e: batch::TooLarge| GuestFault::new(FaultKind::Memory, e.to_string());
         let length = batch::encoded_len(&input).map_err(too_large)?;
@@ -213,7 +232,7 @@ impl Instance {
             batch::Limits {
                 records,
                 outputs: self.blueprint.outputs,
-                stores: 0,
+                stores: self.blueprint.stores,
             },
         )
     }

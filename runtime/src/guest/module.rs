@@ -1,11 +1,12 @@
 //! From a file to a transform that is known to run: read, checked, compiled, tried.
 //!
 //! Invariant: a [`Module`] exists only if an instance of it was started with these very
-//! settings and outputs, so a lane that cannot start one has met a changed machine.
+//! settings, outputs and stores, so a lane that cannot start one has met a changed machine.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +24,8 @@ use super::fault::{FaultKind, GuestFault};
 use super::host::{HostState, LogGate};
 use super::instance::{Instance, StartError};
 use super::load_error::{LoadError, LoadProblem};
-use crate::plan::{Limits, WasmStage};
+use super::state::StateAccess;
+use crate::plan::{Limits, Store, WasmStage};
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 128 << 20;
@@ -52,6 +54,7 @@ pub(super) struct Blueprint {
     /// What `configure` gets.
     pub(super) configuration: Vec<u8>,
     pub(super) outputs: u16,
+    pub(super) stores: u16,
 }
 
 /// What a transform says of itself.
@@ -68,13 +71,14 @@ struct Description {
 struct Configuration<'a> {
     settings: &'a serde_json::Value,
     outputs: &'a [String],
-    stores: [&'a str; 0],
+    stores: &'a [Store],
 }
 
 impl Engine {
     /// Reads, checks, compiles (or takes from the cache), instantiates once and configures
-    /// it on trial. `outputs` are the pipeline's output names in `OutputIndex` order.
-    pub fn load(&self, stage: &WasmStage, outputs: &[String]) -> Result<Module, LoadError> {
+    /// it on trial. `outputs` are the pipeline's output names in `OutputIndex` order, `stores` those
+    /// of its state.
+    pub fn load(&self, stage: &WasmStage, outputs: &[String], stores: &[Store]) -> Result<Module, LoadError> {
         let began = Instant::now();
         let path = stage.module.artifact();
         self.check_budget(stage)?;
@@ -96,7 +100,7 @@ impl Engine {
         }
         contract::check(&module, path, stage.limits.memory_bytes as u64)?;
         let pre = compiler.linker.instantiate_pre(&module).map_err(invalid)?;
-        let blueprint = Arc::new(blueprint(stage, outputs, &compiler, pre));
+        let blueprint = Arc::new(blueprint(stage, outputs, stores, &compiler, pre));
         let description = Arc::new(try_out(&blueprint, path)?);
         info!(
             stage = &*stage.name,
@@ -143,8 +147,9 @@ impl Module {
     }
 
     /// A fresh, configured instance: some microseconds, and what the transform's `new` takes.
-    pub fn instantiate(&self) -> Result<Instance, GuestFault> {
-        Instance::start(&self.blueprint).map_err(|error| match error {
+    /// `state` is what it may read of the lane's state.
+    pub fn instantiate(&self, state: Option<Rc<dyn StateAccess>>) -> Result<Instance, GuestFault> {
+        Instance::start(&self.blueprint, state).map_err(|error| match error {
             StartError::Fault(fault) => fault,
             // It accepted the same settings on trial.
             StartError::Refused(message) => GuestFault::new(FaultKind::Trap, message),
@@ -194,6 +199,7 @@ fn check_pin(stage: &WasmStage, path: &Path, found: &str) -> Result<(), LoadProb
 fn blueprint(
     stage: &WasmStage,
     outputs: &[String],
+    stores: &[Store],
     compiler: &Compiler,
     pre: InstancePre<HostState>,
 ) -> Blueprint {
@@ -202,7 +208,7 @@ fn blueprint(
     let configuration = Configuration {
         settings: &stage.settings,
         outputs,
-        stores: [],
+        stores,
     };
     Blueprint {
         pre,
@@ -212,6 +218,7 @@ fn blueprint(
         limits: stage.limits,
         configuration: serde_json::json!(configuration).to_string().into_bytes(),
         outputs: u16::try_from(outputs.len()).unwrap_or(u16::MAX),
+        stores: u16::try_from(stores.len()).unwrap_or(u16::MAX),
     }
 }
 

@@ -58,7 +58,7 @@ impl Fixture {
 
     fn load_in(&self, engine: &Engine) -> Result<Module, LoadProblem> {
         engine
-            .load(&self.stage, &["default".to_owned()])
+            .load(&self.stage, &["default".to_owned()], &[])
             .map_err(|error| error.problem)
     }
 }
@@ -98,7 +98,7 @@ fn instance(replacements: &[(&str, &str)]) -> Instance {
     Fixture::new(&guest(replacements))
         .load()
         .unwrap()
-        .instantiate()
+        .instantiate(None)
         .unwrap()
 }
 
@@ -136,6 +136,7 @@ fn process(instance: &mut Instance, records: &[Sample]) -> Result<Processed, Cal
         topic: "in",
         partition: 0,
         records,
+        stream_times_ms: &[],
     };
     instance.process(&input, Some(Duration::from_secs(20)))
 }
@@ -149,10 +150,8 @@ fn fault(instance: &mut Instance) -> GuestFault {
 }
 
 #[test]
-fn modules_and_instances_can_go_to_the_thread_of_their_lane() {
-    fn sendable<T: Send>() {}
+fn modules_go_to_the_threads_of_lanes() {
     fn shareable<T: Send + Sync>() {}
-    sendable::<Instance>();
     shareable::<Module>();
     shareable::<Engine>();
     shareable::<Arc<LoadError>>();

@@ -9,12 +9,12 @@ use strait_sdk::batch::Record;
 
 use super::admin::Admin;
 use super::ends::LogEnds;
-use super::ffi::admin::describe_topics;
+use super::ffi::admin::{Described, describe_topics};
 use super::ffi::consume::ConsumerClient;
 use super::ffi::error::of_code;
 use super::reading::{Stretch, read_to_ends};
 use super::settings::inquiry_conf;
-use super::{KafkaError, TopicPartition, codes};
+use super::{Bounds, KafkaError, TopicPartition, codes};
 use crate::plan::Cluster;
 
 const ANSWER: Duration = Duration::from_secs(5);
@@ -30,8 +30,10 @@ pub struct ChangelogReader {
 
 /// A record of a changelog.
 pub struct Written<'a> {
+    pub offset: i64,
     pub key: &'a [u8],
-    pub value: &'a [u8],
+    /// `None`: a tombstone.
+    pub value: Option<&'a [u8]>,
 }
 
 impl ChangelogReader {
@@ -44,19 +46,24 @@ impl ChangelogReader {
         })
     }
 
-    /// Hands over all records that are committed now. `goes_on` is told how much of it is read, from
+    /// Where it begins and ends now. The end is the high watermark.
+    pub fn bounds(&mut self, partition: &TopicPartition) -> Result<Bounds, KafkaError> {
+        self.ends.bounds(partition, ANSWER)
+    }
+
+    /// Hands over the records within these bounds that are committed. `goes_on` is told how much of it is read, from
     /// 0 to 1, and ends the reading with an error.
     ///
-    /// It reads up to the high watermark and not just to the last stable offset: a transaction whose
+    /// It reads up to the end and not just to the last stable offset: a transaction whose
     /// offsets are stable already may still wait for its marker here. One that was never decided is
     /// waited for, too; it ends with its timeout at the latest.
     pub fn read(
         &mut self,
         partition: &TopicPartition,
+        bounds: Bounds,
         goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
         take: &mut dyn FnMut(Written<'_>) -> Result<(), KafkaError>,
     ) -> Result<(), KafkaError> {
-        let bounds = self.ends.bounds(partition, ANSWER)?;
         let (number, length) = (partition.partition, (bounds.end - bounds.start).max(1));
         let mut asked = |positions: &BTreeMap<i32, i64>| {
             let position = positions.get(&number).copied().unwrap_or(bounds.end);
@@ -70,17 +77,29 @@ impl ChangelogReader {
         };
         read_to_ends(&self.client, &partition.topic, &[stretch], &mut asked, |record| {
             take(Written {
+                offset: record.offset(),
                 key: record.key().unwrap_or_default(),
-                value: record.value().unwrap_or_default(),
+                value: record.value(),
             })
         })
     }
 
-    /// How many partitions a changelog has.
-    pub fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
+    /// The id of a changelog, and how many partitions it has.
+    pub fn describe(&self, topic: &str) -> Result<Described, KafkaError> {
         let described = describe_topics(self.client.client(), &[topic], ANSWER)?;
         let missing = || Err(of_code(codes::UNKNOWN_TOPIC_OR_PART, topic));
-        Ok(described.into_iter().next().unwrap_or_else(missing)?.partitions)
+        described.into_iter().next().unwrap_or_else(missing)
+    }
+
+    /// Says so if the changelog has fewer partitions than this one of its input needs.
+    pub fn has_no_place_for(&self, input: &TopicPartition, changelog: &TopicPartition) -> Option<String> {
+        let partitions = self.describe(&changelog.topic).ok()?.partitions;
+        (partitions <= changelog.partition).then(|| {
+            format!(
+                "{input} has no place in {}, which has {partitions} partitions",
+                changelog.topic
+            )
+        })
     }
 
     /// Deletes the records before the first that is not older than this.

@@ -256,7 +256,7 @@ where
             partition.topic_id = topic_id;
             partition.mark_due = !marked;
         }
-        self.restore_claims(id);
+        self.restore(id);
         Ok(())
     }
 
@@ -305,7 +305,7 @@ where
             partition.mark_due = true;
             tracing::info!(partition = %id, offset, ?beginning, "no committed offset: starting here");
         }
-        self.restore_claims(id);
+        self.restore(id);
         Ok(Ok(()))
     }
 
@@ -332,7 +332,7 @@ where
             .unassign(ids)
             .map_err(|error| Interrupt::Lane(format!("cannot unassign: {error}")))?;
         self.partitions.remove(ids);
-        self.forget_claims(ids);
+        self.forget_restored(ids);
         for id in ids {
             self.report.forget(id);
             // What is known of its failing records stays: it may come back.

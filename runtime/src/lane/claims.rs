@@ -1,9 +1,9 @@
-//! Claims on message ids that are part of the transaction: back before a partition's first record
-//! is fetched, written with its offsets, and dropped with what aborts.
+//! Claims on message ids that are part of the transaction: written with its offsets, and dropped
+//! with what aborts.
 
 use std::time::Instant;
 
-use crate::kafka::{Consumer, Produce, Producer, ProducerFactory, TopicPartition};
+use crate::kafka::{Consumer, Produce, Producer, ProducerFactory};
 use crate::stage::GuestFactory;
 
 use super::Lane;
@@ -18,52 +18,6 @@ where
     D: Directory,
     G: GuestFactory + Clone,
 {
-    /// The start of this partition is known now: what is committed cannot change any more but by us.
-    pub(super) fn restore_claims(&mut self, id: &TopicPartition) {
-        if let (Some(dedup), Some(partition)) = (&mut self.dedup, self.partitions.get_mut(id)) {
-            partition.restoring = dedup.restore(id, &partition.topic_id);
-        }
-    }
-
-    /// Fetches nothing of those among them whose claims are not back yet.
-    pub(super) fn hold_restoring(&mut self, ids: &[TopicPartition]) -> Result<(), Interrupt> {
-        let restoring = |id: &&TopicPartition| self.partitions.get(id).is_some_and(|p| p.restoring);
-        let restoring: Vec<TopicPartition> = ids.iter().filter(restoring).cloned().collect();
-        if restoring.is_empty() {
-            return Ok(());
-        }
-        self.consumer
-            .pause(&restoring)
-            .map_err(|error| Interrupt::Lane(format!("cannot pause: {error}")))
-    }
-
-    /// Lets partitions go whose claims are back.
-    pub(super) fn take_restored(&mut self) -> Result<(), Interrupt> {
-        let Some(dedup) = &mut self.dedup else {
-            return Ok(());
-        };
-        let mut restored = dedup.restored().map_err(Interrupt::Pipeline)?;
-        restored.retain(|id| {
-            let partition = self.partitions.get_mut(id);
-            partition.is_some_and(|partition| std::mem::replace(&mut partition.restoring, false))
-        });
-        if restored.is_empty() {
-            return Ok(());
-        }
-        self.consumer
-            .resume(&restored)
-            .map_err(|error| Interrupt::Lane(format!("cannot resume: {error}")))
-    }
-
-    pub(super) fn forget_claims(&mut self, ids: &[TopicPartition]) {
-        if let Some(dedup) = &mut self.dedup {
-            for id in ids {
-                dedup.forget(id);
-            }
-            self.report.ids_held(dedup.ids_held());
-        }
-    }
-
     /// Writes the claims of the records that the open transaction holds.
     pub(super) fn write_claims(&mut self, deadline: Instant) -> Result<(), Interrupt> {
         let (Some(dedup), Some(producer)) = (&mut self.dedup, &mut self.producer) else {

@@ -85,6 +85,7 @@ where
         if self.plan.delivery == Delivery::ExactlyOnce {
             self.write_marks(deadline())?;
             self.write_claims(deadline())?;
+            self.write_state(deadline())?;
         }
         fault::pass_or_abort(Point::BeforeFlush)?;
         self.flush(deadline())?;
@@ -95,7 +96,7 @@ where
             Delivery::AtMostOnce => self.commit_starts(deadline())?,
         }
         fault::pass(Point::AfterCommit);
-        self.after_commit(started);
+        self.after_commit(started)?;
         self.report.state(LaneState::Running)
     }
 
@@ -274,7 +275,7 @@ where
     }
 
     /// The transaction is committed: count it, and make its positions the committed ones.
-    pub(super) fn after_commit(&mut self, started: Instant) {
+    pub(super) fn after_commit(&mut self, started: Instant) -> Result<(), Interrupt> {
         let now = Instant::now();
         self.policy.committed(now, now.duration_since(started));
         self.last_offsets = now;
@@ -297,12 +298,14 @@ where
             self.directory.forget_marks();
         }
         self.claims_committed();
+        let stored = self.state_committed();
         for partition in self.partitions.iter_mut() {
             if partition.is_dirty() {
                 partition.committed();
                 self.report.lag(partition);
             }
         }
+        stored
     }
 
     /// Writes the starting marks that are due into the control topic.

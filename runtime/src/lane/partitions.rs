@@ -18,6 +18,19 @@ pub enum Standing {
     Steady,
 }
 
+/// What of a partition is not back yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restoring {
+    pub claims: bool,
+    pub state: bool,
+}
+
+impl Restoring {
+    pub fn any(self) -> bool {
+        self.claims || self.state
+    }
+}
+
 /// One owned partition. Generic over the client's record type.
 #[derive(Debug)]
 pub struct Partition<R> {
@@ -41,8 +54,10 @@ pub struct Partition<R> {
     pub redelivered_below: i64,
     /// Its next offset is not in the log. To be judged when what came before is decided.
     pub gap: bool,
-    /// The claims on its message ids are not back yet. Nothing of it is fetched.
-    pub restoring: bool,
+    /// What others wrote of it is not back yet. Nothing of it is fetched.
+    pub restoring: Restoring,
+    /// The record at this offset runs in a batch of its own.
+    pub apart: Option<i64>,
     /// Not processed before this moment.
     pub held_until: Option<Instant>,
     /// The end of what a `read_committed` reader can see.
@@ -67,7 +82,8 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
             promised: 0,
             redelivered_below: 0,
             gap: false,
-            restoring: false,
+            restoring: Restoring::default(),
+            apart: None,
             held_until: None,
             last_stable: None,
             last_timestamp_ms: -1,
@@ -97,7 +113,7 @@ impl<R: strait_sdk::batch::Record> Partition<R> {
     /// Whether it has something that may be processed now.
     pub fn is_ready(&self, now: Instant) -> bool {
         self.standing == Standing::Steady
-            && !self.restoring
+            && !self.restoring.any()
             && !self.backlog.is_empty()
             && self.held_until.is_none_or(|until| until <= now)
     }

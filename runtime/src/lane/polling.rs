@@ -36,7 +36,7 @@ where
         let not_held = || {
             self.partitions
                 .iter()
-                .filter(|p| p.held_until.is_none() && !p.restoring)
+                .filter(|p| p.held_until.is_none() && !p.restoring.any())
         };
         let records: usize = not_held().map(|p| p.backlog.len()).sum();
         let bytes: usize = not_held().map(|p| p.backlog.bytes()).sum();

@@ -248,7 +248,7 @@ where
                 Resolution::Committed if in_commit => {
                     outcome = TransactionOutcome::Committed;
                     self.report.committed(&self.plan, open, self.partitions.iter());
-                    self.claims_committed();
+                    self.take_for_committed()?;
                 }
                 Resolution::NotCommitted => {}
                 odd => {
@@ -349,6 +349,8 @@ where
         committed: Option<&[(TopicPartition, Option<i64>)]>,
     ) -> Result<(), Interrupt> {
         self.claims_aborted();
+        self.state_aborted();
+        let mut moved = Vec::new();
         for partition in self.partitions.iter_mut() {
             let asked = committed.and_then(|list| list.iter().find(|(id, _)| *id == partition.id));
             let offset = match (asked, &partition.standing) {
@@ -366,9 +368,28 @@ where
                 }
                 _ => partition.committed,
             };
+            if offset != partition.committed && partition.standing == Standing::Steady {
+                moved.push(partition.id.clone());
+            }
             partition.rewind(offset);
         }
-        self.seek_to_next()
+        self.seek_to_next()?;
+        // Somebody has committed behind our back; it may have been the transaction whose outcome
+        // nobody told. What it wrote is not in our hands.
+        for id in &moved {
+            self.restore(id);
+        }
+        self.hold_restoring(&moved)
+    }
+
+    /// The outcome was unknown, and is a commit.
+    fn take_for_committed(&mut self) -> Result<(), Interrupt> {
+        self.claims_committed();
+        let stored = self.state_committed();
+        for partition in self.partitions.iter_mut().filter(|p| p.is_dirty()) {
+            partition.committed();
+        }
+        stored
     }
 
     /// Makes the consumer go on at every partition's next offset.

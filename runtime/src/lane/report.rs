@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strait_sdk::batch::Record;
 
-use crate::dedup::changelog::Progress;
 use crate::dedup::judge::IdsHeld;
 use crate::dedup::store::StoreAway;
 use crate::guest::FaultKind;
 use crate::health::PipelineHealth;
 use crate::kafka::{KafkaError, TopicPartition, TransactionError};
 use crate::plan::Pipeline;
+use crate::restore::Progress;
 use crate::stage::Failure;
 use crate::telemetry::failures::FailureLog;
 use crate::telemetry::metrics::{PipelineMetrics, RebalanceKind, TransactionOutcome, TransactionPhase};
@@ -112,10 +112,14 @@ impl Report {
         }
     }
 
-    /// Shows how far the claims or the state of partitions are back.
-    pub fn restoring(&self, store: &'static str) -> Progress {
+    /// Shows how far these stores of a partition are back, which come together.
+    pub fn restoring(&self, stores: Vec<String>) -> Progress {
         let metrics = self.metrics.clone();
-        Arc::new(move |partition, ratio| metrics.restored(store, partition, ratio))
+        Arc::new(move |partition, ratio| {
+            for store in &stores {
+                metrics.restored(store, partition, ratio);
+            }
+        })
     }
 
     pub fn store_away(&self, away: &StoreAway) {

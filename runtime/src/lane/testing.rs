@@ -11,6 +11,7 @@ pub use log::{Faults, Log, MemoryConsumer, MemoryDirectory, MemoryProducers};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rec {
     pub offset: i64,
+    pub timestamp_ms: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
 }
@@ -19,6 +20,7 @@ impl Rec {
     pub fn new(offset: i64, value: &[u8]) -> Self {
         Self {
             offset,
+            timestamp_ms: 1_000 + offset,
             key: None,
             value: Some(value.to_vec()),
         }
@@ -30,7 +32,7 @@ impl Record for Rec {
         self.offset
     }
     fn timestamp_ms(&self) -> i64 {
-        1_000 + self.offset
+        self.timestamp_ms
     }
     fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()

@@ -4,6 +4,7 @@
 mod arms;
 #[cfg(feature = "fault-injection")]
 mod faults;
+mod keyed;
 mod repeats;
 
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -48,6 +49,7 @@ fn plan(then: Then) -> Pipeline {
             on_gap: OnGap::Stop,
         },
         dedup: None,
+        stores: Vec::new(),
         stages: vec![WasmStage {
             name: "wasm".into(),
             module: ModuleSource::File("none.wasm".into()),
@@ -109,6 +111,23 @@ where
     F::Producer: Producer<Member = C::Member>,
     D: Directory,
 {
+    lane_with(plan, consumer, producers, directory, None)
+}
+
+/// `local`: where it keeps a copy of its state.
+fn lane_with<C, F, D>(
+    plan: Pipeline,
+    consumer: C,
+    producers: F,
+    directory: D,
+    local: Option<keyed::Local<'_>>,
+) -> Lane<C, F, D, Script>
+where
+    C: Consumer,
+    F: ProducerFactory,
+    F::Producer: Producer<Member = C::Member>,
+    D: Directory,
+{
     let plan = Arc::new(plan);
     let topics = plan.produced_topics();
     let capacity = Capacity {
@@ -122,9 +141,11 @@ where
         let holder = repeats::holder(dedup, None);
         Dedup::new(Arc::clone(dedup), &plan.name, "cluster", holder)
     });
+    let (session, state) = local.map(|local| keyed::states(&plan, local)).unzip();
     let mut lane = Lane::new(Parts {
         dedup,
-        stages: Stages::new(&plan, &[Script]).unwrap(),
+        state,
+        stages: Stages::new(&plan, &[Script], session.as_ref()).unwrap(),
         index: 0,
         consumer,
         producers,

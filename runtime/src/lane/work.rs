@@ -92,7 +92,9 @@ where
         // A condemned record is met alone, whatever else is suspected around it.
         let condemned = self.condemned.get(&id).map(|condemned| condemned.offset);
         let later = condemned.filter(|offset| *offset > next);
-        let before = [before, later].into_iter().flatten().min();
+        let apart = self.partitions.at(slot).and_then(|partition| partition.apart);
+        let apart = apart.filter(|offset| *offset == next).map(|offset| offset + 1);
+        let before = [before, later, apart].into_iter().flatten().min();
         let alone = alone || condemned == Some(next);
         let crowded = self.guest_time_left() < self.longest_batch();
         if self.open.is_some() && (alone || crowded) {
@@ -141,6 +143,7 @@ where
         let Some(partition) = self.partitions.at(turn.slot) else {
             return Ok(());
         };
+        self.begin_state(turn, count);
         let batch = partition.backlog.front(count);
         let sifted = turn.judged.as_ref().and_then(Judged::sifted);
         let started = Instant::now();
@@ -150,7 +153,9 @@ where
             open.tried += count;
         }
         let settled = self.settle(turn, count, &mut outcome);
+        let (decided, failures) = (outcome.decided, outcome.failures.len());
         self.stages.release(outcome);
+        self.forget_undecided(count, decided, failures);
         settled
     }
 
@@ -171,12 +176,14 @@ where
         if let Some(open) = &mut self.open {
             open.guest_time += outcome.guest_time;
         }
+        self.keep_apart(turn, count, outcome);
         self.conclude(turn, count, outcome)
     }
 
     fn conclude(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) -> Result<(), Interrupt> {
         let stopping = self.stop_at_failure(turn, outcome);
         self.observe(outcome)?;
+        self.settle_state(outcome);
         self.produce_outputs(turn, count, outcome)?;
         self.write_off(turn, count, outcome)?;
         fault::pass(Point::AfterProduce);
@@ -248,6 +255,9 @@ where
         }
         let Some(last) = decided.last() else { return };
         let next = last.offset() + 1;
+        if let Some(state) = &self.state {
+            state.advance(&turn.id, decided.iter().map(Record::timestamp_ms));
+        }
         let again = decided
             .iter()
             .filter(|record| record.offset() < partition.redelivered_below)
@@ -307,7 +317,9 @@ where
                 Ok(true)
             }
             Some(Stopped::OutOfTime) => Ok(true),
-            Some(Stopped::Pipeline { reason }) => Err(Interrupt::Pipeline(reason)),
+            Some(Stopped::Pipeline { reason }) => {
+                Err(self.local_trouble().unwrap_or(Interrupt::Pipeline(reason)))
+            }
         }
     }
 

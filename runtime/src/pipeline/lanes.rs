@@ -1,11 +1,12 @@
 //! Starts a lane in a thread of its own. Consumer, producer and instances are made in that
 //! thread and never leave it.
 
+use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::dedup::changelog::{ChangelogClaims, Restorer};
+use crate::dedup::changelog::{ChangelogClaims, ClaimReads};
 use crate::dedup::judge::{Dedup, Holder};
 use crate::dedup::redis::RedisClaims;
 use crate::dedup::sql::SqlClaims;
@@ -18,13 +19,21 @@ use crate::kafka::transaction::LibrdProducerFactory;
 use crate::kafka::{Consumer, Producer, ProducerFactory};
 use crate::lane::control::{LaneControl, LaneEnd};
 use crate::lane::directory::Directory;
+use crate::lane::keyed::States;
 use crate::lane::report::Report;
 use crate::lane::{Lane, Parts};
-use crate::plan::{Delivery, Pipeline};
+use crate::plan::{Delivery, InputTopics, Pipeline};
+use crate::restore::Restorer;
 use crate::stage::Stages;
+use crate::state::local::Folder;
+use crate::state::restore::StateReads;
+use crate::state::session::Session;
 
 use super::preflight::Facts;
 use super::supervisor::Supervisor;
+
+/// What a record of a changelog takes beside what the transform chose: more than enough.
+const RECORD_OVERHEAD_BYTES: usize = 512;
 
 /// What it takes to start a lane of one pipeline.
 pub struct LaneStarter<'a> {
@@ -75,6 +84,7 @@ impl LaneStarter<'_> {
             control: self.control.clone(),
             budget: Arc::clone(&self.supervisor.budget),
             claims: self.supervisor.claims.clone(),
+            state: self.supervisor.state.clone(),
             transactional_id: self
                 .supervisor
                 .identity
@@ -118,6 +128,7 @@ struct Seed {
     control: LaneControl,
     budget: Arc<crate::lane::commit_policy::CommitBudget>,
     claims: Option<Stores>,
+    state: Option<Folder>,
     transactional_id: String,
     report: Report,
 }
@@ -150,7 +161,11 @@ impl Seed {
             Ok(consumer) => consumer,
             Err(error) => return LaneEnd::Failed(format!("cannot create the consumer: {error}")),
         };
-        let stages = match Stages::new(&self.plan, &self.modules) {
+        let (session, state) = match self.state() {
+            Ok(state) => state.unzip(),
+            Err(error) => return LaneEnd::Restart(format!("cannot start a thread: {error}")),
+        };
+        let stages = match Stages::new(&self.plan, &self.modules, session.as_ref()) {
             Ok(stages) => stages,
             Err(fault) => return LaneEnd::Failed(format!("cannot start the transform: {fault}")),
         };
@@ -163,6 +178,7 @@ impl Seed {
             consumer,
             producers,
             dedup,
+            state,
             stages,
             directory: Arc::clone(&self.facts.directory),
             capacities: Arc::clone(&self.facts.capacities),
@@ -176,6 +192,42 @@ impl Seed {
 }
 
 impl Seed {
+    fn state(&self) -> std::io::Result<Option<(Rc<Session>, States)>> {
+        let Some(folder) = &self.state else {
+            return Ok(None);
+        };
+        let stores: Vec<String> = self.plan.stores.iter().map(|store| store.name.clone()).collect();
+        let session = Rc::new(Session::new(&self.plan.stores, &self.entry_bytes_max()));
+        let progress = self.report.restoring(stores.clone());
+        let reads = StateReads {
+            pipeline: self.plan.name.clone(),
+            stores,
+            folder: folder.clone(),
+        };
+        let client_id = format!("{}.state", self.plan.name);
+        let restorer = Restorer::start(self.plan.cluster.clone(), client_id, reads, progress)?;
+        let states = States::new(Rc::clone(&session), Box::new(restorer));
+        Ok(Some((session, states)))
+    }
+
+    /// What the changelogs of each store take.
+    fn entry_bytes_max(&self) -> Vec<usize> {
+        let InputTopics::Named(inputs) = &self.plan.input.topics else {
+            return Vec::new();
+        };
+        let of_store = |store: usize| {
+            let topics = inputs
+                .iter()
+                .filter_map(|input| self.plan.state_topic_index(store, input));
+            let capacities = topics.filter_map(|topic| self.facts.capacities.get(topic));
+            let bytes_max = capacities.map(|capacity| capacity.message_bytes_max).min();
+            bytes_max
+                .unwrap_or_default()
+                .saturating_sub(RECORD_OVERHEAD_BYTES)
+        };
+        (0..self.plan.stores.len()).map(of_store).collect()
+    }
+
     fn dedup(&self) -> std::io::Result<Option<Dedup>> {
         let (Some(plan), Some(claims)) = (&self.plan.dedup, &self.claims) else {
             return Ok(None);
@@ -194,11 +246,15 @@ impl Seed {
                 Holder::AtOnce(Box::new(SqlClaims::new(address.clone(), *window_ms)?))
             }
             Stores::Changelog { ids } => {
+                let reads = ClaimReads {
+                    pipeline: self.plan.name.clone(),
+                    window_ms: plan.window_ms(),
+                };
                 let restorer = Restorer::start(
                     self.plan.cluster.clone(),
-                    self.plan.name.clone(),
-                    plan.window_ms(),
-                    self.report.restoring("dedup"),
+                    format!("{}.claims", self.plan.name),
+                    reads,
+                    self.report.restoring(vec!["dedup".to_owned()]),
                 )?;
                 let ids_max = ids.get() / self.plan.lanes;
                 let claims = ChangelogClaims::new(plan.window, ids_max, Box::new(restorer));

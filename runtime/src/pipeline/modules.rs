@@ -65,7 +65,7 @@ pub fn load_unplaced(engine: &Engine, plans: Vec<Pipeline>) -> Result<Vec<Loaded
     let load = |plan: Pipeline| {
         let stages = plan.stages.iter().enumerate();
         let modules: Result<Vec<Module>, LoadError> = stages
-            .map(|(index, stage)| engine.load(stage, &output_names(&plan, index)))
+            .map(|(index, stage)| engine.load(stage, &output_names(&plan, index), &plan.stores))
             .collect();
         modules.map(|modules| Loaded { plan, modules })
     };
@@ -80,7 +80,8 @@ pub fn check(engine: &Engine, checked: &Checked) -> Vec<Finding> {
 fn load_one(engine: &Engine, checked: &Checked) -> Result<Vec<Module>, Vec<Finding>> {
     let (mut modules, mut findings) = (Vec::new(), Vec::new());
     for (index, stage) in checked.pipeline.stages.iter().enumerate() {
-        match engine.load(stage, &output_names(&checked.pipeline, index)) {
+        let plan = &checked.pipeline;
+        match engine.load(stage, &output_names(plan, index), &plan.stores) {
             Ok(module) => modules.push(module),
             Err(error) => findings.push(finding(checked, index, &error)),
         }

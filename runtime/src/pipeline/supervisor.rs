@@ -12,6 +12,7 @@ use crate::lane::backoff::Backoff;
 use crate::lane::commit_policy::CommitBudget;
 use crate::lane::control::{LaneControl, LaneEnd};
 use crate::plan::{Pipeline, PipelineName};
+use crate::state::local::Folder;
 use crate::telemetry::failures::FailureLog;
 use crate::telemetry::metrics::PipelineMetrics;
 
@@ -33,6 +34,8 @@ pub struct Supervisor {
     pub budget: Arc<CommitBudget>,
     /// Where message ids are held; the lanes share what can be shared.
     pub claims: Option<Stores>,
+    /// The local copy of the state.
+    pub state: Option<Folder>,
     pub control: LaneControl,
     pub metrics: PipelineMetrics,
     pub health: PipelineHealth,

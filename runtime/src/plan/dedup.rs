@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::{RedisAddress, SqlAddress};
-
 use crate::dedup::message_id::IdSource;
 
 #[derive(Debug, Clone)]

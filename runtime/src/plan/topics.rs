@@ -1,6 +1,6 @@
 //! The topics that a pipeline writes to, in one order that lane and producer share:
 //! the outputs, then the dead letters if there are any, then the control topic, then the claims of
-//! each input topic if they are kept in topics.
+//! each input topic if they are kept in topics, then each store's state of each input topic.
 
 use std::sync::Arc;
 
@@ -16,7 +16,16 @@ impl Pipeline {
             .inputs_with_claims()
             .iter()
             .map(|input| Arc::from(self.name.claims_topic(input)));
-        outputs.chain(letters).chain([control]).chain(claims).collect()
+        let state = self.state_topics();
+        let state = state
+            .iter()
+            .map(|(store, input)| Arc::from(self.name.state_topic(store, input)));
+        outputs
+            .chain(letters)
+            .chain([control])
+            .chain(claims)
+            .chain(state)
+            .collect()
     }
 
     /// The first of these that this pipeline writes to. An input that is also an output would
@@ -61,5 +70,28 @@ impl Pipeline {
     pub fn claims_topic_index(&self, input: &str) -> Option<usize> {
         let place = self.inputs_with_claims().iter().position(|name| name == input)?;
         Some(self.control_topic_index() + 1 + place)
+    }
+
+    /// Store and input topic of each topic that keeps state.
+    pub fn state_topics(&self) -> Vec<(&str, &str)> {
+        let InputTopics::Named(inputs) = &self.input.topics else {
+            return Vec::new();
+        };
+        let mut topics = Vec::with_capacity(self.stores.len() * inputs.len());
+        for store in &self.stores {
+            topics.extend(inputs.iter().map(|input| (store.name.as_str(), input.as_str())));
+        }
+        topics
+    }
+
+    /// Index of the topic of this store (by its place) for this input topic among
+    /// [`Pipeline::produced_topics`].
+    pub fn state_topic_index(&self, store: usize, input: &str) -> Option<usize> {
+        let InputTopics::Named(inputs) = &self.input.topics else {
+            return None;
+        };
+        let place = inputs.iter().position(|name| name == input)?;
+        let first = self.control_topic_index() + 1 + self.inputs_with_claims().len();
+        Some(first + store * inputs.len() + place)
     }
 }

@@ -1,5 +1,6 @@
 //! All stages of one lane: how a batch gets through them.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use strait_sdk::batch::Record;
@@ -13,6 +14,7 @@ use super::{Allowance, Failure, GuestFactory, Outcome, Refusal, Sifted};
 use crate::guest::{GuestFault, Module};
 use crate::kafka::TopicPartition;
 use crate::plan::Pipeline;
+use crate::state::session::Session;
 
 /// The output whose records go to the next stage, and from the last one to the topic of
 /// that name.
@@ -42,11 +44,13 @@ pub struct Stages<F: GuestFactory = Module> {
     /// No output of the last run is larger.
     largest_bytes: usize,
     now: fn() -> Instant,
+    /// What the transforms read and write, if the pipeline keeps state.
+    state: Option<Rc<Session>>,
 }
 
 impl<F: GuestFactory + Clone> Stages<F> {
     /// One module for each stage of the plan, loaded with [`output_names`].
-    pub fn new(plan: &Pipeline, modules: &[F]) -> Result<Self, GuestFault> {
+    pub fn new(plan: &Pipeline, modules: &[F], state: Option<&Rc<Session>>) -> Result<Self, GuestFault> {
         debug_assert_eq!(plan.stages.len(), modules.len());
         let chain = plan
             .stages
@@ -61,7 +65,7 @@ impl<F: GuestFactory + Clone> Stages<F> {
                 } else {
                     default().and_then(|next| u16::try_from(next).ok())
                 };
-                WasmStage::new(stage, module.clone(), next)
+                WasmStage::new(stage, module.clone(), next, state.cloned())
             });
         Ok(Self {
             chain: chain.collect::<Result<_, _>>()?,
@@ -70,6 +74,7 @@ impl<F: GuestFactory + Clone> Stages<F> {
             tried: 0,
             largest_bytes: 0,
             now: Instant::now,
+            state: state.cloned(),
         })
     }
 }
@@ -225,7 +230,8 @@ impl<F: GuestFactory> Stages<F> {
         allowance: Allowance,
     ) -> Outcome {
         let entering = entering(self.passing.as_deref(), records.len());
-        let mut run = Run::new(partition, &mut self.parts, failures, allowance, self.now);
+        let session = self.state.as_deref();
+        let mut run = Run::new(partition, &mut self.parts, failures, allowance, self.now, session);
         for index in 0..self.chain.len() {
             let (before, after) = self.chain.split_at_mut(index);
             let Some(stage) = after.first_mut() else { break };

@@ -2,13 +2,14 @@
 //! through the real batch format, has a clock of its own, and checks how it is treated.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use strait_sdk::batch::{self, Builder, Field, InputView, NewEmit, OutputView, RecordView};
 
 use super::{Guest, GuestFactory};
-use crate::guest::{CallError, FaultKind, GuestFault, Input};
+use crate::guest::{CallError, FaultKind, GuestFault, Input, StateAccess};
 use crate::plan::*;
 
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -118,7 +119,7 @@ pub struct FakeProcessed(u64);
 impl GuestFactory for FakeModule {
     type Guest = FakeGuest;
 
-    fn instantiate(&self) -> Result<FakeGuest, GuestFault> {
+    fn instantiate(&self, _: Option<Rc<dyn StateAccess>>) -> Result<FakeGuest, GuestFault> {
         let starts = WORLD.with_borrow_mut(|world| {
             world.starts += 1;
             world.starts
@@ -167,6 +168,7 @@ impl Guest for FakeGuest {
             partition: input.partition,
             now_ms: 0,
             records: input.records,
+            stream_times_ms: input.stream_times_ms,
         };
         let mut bytes = vec![0; batch::encoded_len(&input).unwrap()];
         batch::encode(&input, &mut bytes).unwrap();
@@ -351,6 +353,7 @@ pub fn plan(stages: usize, batch: BatchLimits) -> Pipeline {
             on_gap: OnGap::Stop,
         },
         dedup: None,
+        stores: Vec::new(),
         stages: (1..=stages).map(stage).collect(),
         outputs: vec![output("default"), output("audit")],
         on_error: OnError {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use strait_sdk::batch::{Emit, Entry, Field, Headers, Record};
+use strait_sdk::batch::{Emit, Entry, Field, Headers, Record, StateOp};
 
 use super::emission::{self, cut};
 use super::search::{Culprit, Link, Origins, Search};
@@ -13,6 +13,7 @@ use super::wasm::WasmStage;
 use super::{Allowance, Failure, FailureKind, GuestFactory, Outcome, Stopped};
 use crate::guest::{CallError, FaultKind, GuestFault};
 use crate::kafka::TopicPartition;
+use crate::state::session::{Refused, Session};
 
 /// Stands where the number of a record's outputs would.
 pub(super) const FAILED: u32 = u32::MAX;
@@ -25,6 +26,7 @@ pub(super) struct Run<'r> {
     partition: &'r TopicPartition,
     allowance: Allowance,
     now: fn() -> Instant,
+    state: Option<&'r Session>,
     /// How many outputs each record has so far, [`FAILED`] or [`DROPPED`].
     parts: &'r mut Vec<u32>,
     /// Records from here on are not decided. Falls when a stage stops early.
@@ -46,11 +48,13 @@ impl<'r> Run<'r> {
         failures: Vec<Failure>,
         allowance: Allowance,
         now: fn() -> Instant,
+        state: Option<&'r Session>,
     ) -> Self {
         Self {
             partition,
             allowance,
             now,
+            state,
             decided: parts.len(),
             parts,
             stopped: None,
@@ -95,6 +99,7 @@ impl<'r> Run<'r> {
         origins: Origins<'_>,
     ) {
         let first = !matches!(origins, Origins::Table(_));
+        let times_ms = self.times_ms(origins);
         let mut search = Search::new(origins);
         loop {
             let limits = stage.batch;
@@ -112,7 +117,8 @@ impl<'r> Run<'r> {
             }
             let records = inputs.get(range.clone()).unwrap_or_default();
             let began = (self.now)();
-            let called = stage.call(self.partition, records, range.start);
+            let times_ms = times_ms.get(range.clone()).unwrap_or_default();
+            let called = stage.call(self.partition, records, times_ms, range.start);
             self.guest_time += (self.now)().saturating_duration_since(began);
             let goes_on = match called {
                 Ok(()) => self
@@ -175,16 +181,44 @@ impl<'r> Run<'r> {
                     // A retry ends what the guest answers, so what follows is handed in again.
                     return ControlFlow::Continue(origins.group_end(index));
                 }
-                Entry::State(_) => {
-                    let reason = format!(
-                        "stage {}: the transform writes state, and the pipeline declares no store",
-                        stage.name
-                    );
-                    self.stop(origin, Stopped::Pipeline { reason })?;
-                }
+                Entry::State(op) => self.change(stage, origin, &op)?,
             }
         }
         ControlFlow::Continue(end)
+    }
+
+    /// The stream time at each input of a stage; none if the pipeline keeps no state.
+    fn times_ms(&self, origins: Origins<'_>) -> Vec<i64> {
+        let times_ms =
+            |session: &Session| session.times_ms((0..origins.len()).map(|index| origins.of(index)));
+        self.state.map(times_ms).unwrap_or_default()
+    }
+
+    /// A record changes the state. What it cannot change makes it a failed one.
+    fn change<F: GuestFactory>(
+        &mut self,
+        stage: &WasmStage<F>,
+        origin: usize,
+        op: &StateOp<'_>,
+    ) -> ControlFlow<()> {
+        let Some(session) = self.state else {
+            let reason = format!(
+                "stage {}: the transform writes state, and the pipeline declares no store; add it to `state`",
+                stage.name
+            );
+            return self.stop(origin, Stopped::Pipeline { reason });
+        };
+        if self.has_failed(origin) {
+            return ControlFlow::Continue(());
+        }
+        match session.write(origin, op) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(Refused::Entry(reason)) => {
+                self.fail(stage, origin, FailureKind::TooLarge, &reason);
+                ControlFlow::Continue(())
+            }
+            Err(Refused::Pipeline(reason)) => self.stop(origin, Stopped::Pipeline { reason }),
+        }
     }
 
     fn fault<F: GuestFactory>(

@@ -44,7 +44,7 @@ fn stages_with(count: usize, batch: BatchLimits, hint: Hint, broken: bool) -> St
         .map(|name| FakeModule { name, hint, broken })
         .collect();
     let plan = fake::plan(count, batch);
-    Stages::new(&plan, &modules).unwrap().with_clock(fake::now)
+    Stages::new(&plan, &modules, None).unwrap().with_clock(fake::now)
 }
 
 fn stages(count: usize) -> Stages<FakeModule> {

@@ -1,14 +1,16 @@
 //! One wasm stage: its instance, and the results that this gave for the current batch.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use strait_sdk::batch::{self, Emit, Entries, Entry, OutputView};
 
 use super::search::Link;
-use crate::guest::{self, CallError, GuestFault, Instance, Module, Processed};
+use crate::guest::{self, CallError, GuestFault, Instance, Module, Processed, StateAccess};
 use crate::kafka::TopicPartition;
 use crate::plan;
+use crate::state::session::Session;
 
 /// How often a fresh instance is tried before the module counts as broken.
 const INSTANTIATE_TRIES: u32 = 3;
@@ -17,7 +19,8 @@ const INSTANTIATE_TRIES: u32 = 3;
 pub trait GuestFactory {
     type Guest: Guest;
 
-    fn instantiate(&self) -> Result<Self::Guest, GuestFault>;
+    /// `state` is what it may read of the lane's state.
+    fn instantiate(&self, state: Option<Rc<dyn StateAccess>>) -> Result<Self::Guest, GuestFault>;
     fn sha256(&self) -> &str;
 }
 
@@ -42,8 +45,8 @@ pub trait Guest {
 impl GuestFactory for Module {
     type Guest = Instance;
 
-    fn instantiate(&self) -> Result<Instance, GuestFault> {
-        Module::instantiate(self)
+    fn instantiate(&self, state: Option<Rc<dyn StateAccess>>) -> Result<Instance, GuestFault> {
+        Module::instantiate(self, state)
     }
 
     fn sha256(&self) -> &str {
@@ -81,6 +84,7 @@ pub(super) struct WasmStage<F: GuestFactory> {
     /// What this stage was given, if it is not the first.
     pub(super) links: Vec<Link>,
     deadline: Option<Duration>,
+    state: Option<Rc<Session>>,
     module: F,
     instance: Option<F::Guest>,
     /// In input order. Only the last can lie in the instance.
@@ -117,8 +121,13 @@ pub(super) struct Place {
 }
 
 impl<F: GuestFactory> WasmStage<F> {
-    pub(super) fn new(plan: &plan::WasmStage, module: F, next: Option<u16>) -> Result<Self, GuestFault> {
-        let instance = module.instantiate()?;
+    pub(super) fn new(
+        plan: &plan::WasmStage,
+        module: F,
+        next: Option<u16>,
+        state: Option<Rc<Session>>,
+    ) -> Result<Self, GuestFault> {
+        let instance = module.instantiate(access(state.as_ref()))?;
         Ok(Self {
             name: plan.name.clone(),
             sha256: module.sha256().into(),
@@ -126,6 +135,7 @@ impl<F: GuestFactory> WasmStage<F> {
             next,
             links: Vec::new(),
             deadline: plan.limits.batch_deadline,
+            state,
             module,
             instance: Some(instance),
             segments: Vec::new(),
@@ -138,13 +148,18 @@ impl<F: GuestFactory> WasmStage<F> {
         &mut self,
         partition: &TopicPartition,
         records: &[R],
+        stream_times_ms: &[i64],
         first: usize,
     ) -> Result<(), CallError> {
         self.copy_out();
+        if let Some(state) = &self.state {
+            state.enter(&self.name);
+        }
         let input = guest::Input {
             topic: &partition.topic,
             partition: partition.partition,
             records,
+            stream_times_ms,
         };
         let deadline = self.deadline;
         match self.instance()?.process(&input, deadline) {
@@ -234,7 +249,7 @@ impl<F: GuestFactory> WasmStage<F> {
         let instance = match self.instance.take() {
             Some(instance) => instance,
             None => loop {
-                match self.module.instantiate() {
+                match self.module.instantiate(access(self.state.as_ref())) {
                     Ok(instance) => break instance,
                     Err(_) if tries < INSTANTIATE_TRIES => tries += 1,
                     Err(fault) => {
@@ -280,4 +295,8 @@ impl<F: GuestFactory> WasmStage<F> {
             (Bytes::InGuest(_), None) => &[],
         }
     }
+}
+
+fn access(state: Option<&Rc<Session>>) -> Option<Rc<dyn StateAccess>> {
+    state.map(|state| Rc::clone(state) as Rc<dyn StateAccess>)
 }

@@ -75,7 +75,7 @@ impl<F: GuestFactory + Clone> Recompute<F> {
         digests: Digests,
     ) -> Result<Self, GuestFault> {
         Ok(Self {
-            stages: Stages::new(&plan, modules)?,
+            stages: Stages::new(&plan, modules, None)?,
             ids: plan
                 .dedup
                 .as_ref()

@@ -107,21 +107,17 @@ const CHANGED: &[Changed] = &[
         ],
     ),
     (
-        "what this version does not run",
+        "state of topics that nobody names",
         &[
-            (
-                "stages:",
-                "stages:
-  - dedup: { id: key }",
-            ),
+            ("input: { topics: [orders] }", "input: { pattern: '^in.*' }"),
             (
                 "outputs:",
-                "state: { balance: }
+                "state: { a: { ttl: 1h } }
 outputs:",
             ),
         ],
         &[
-            "p.yaml:7:1: state: this version of Strait does not run `state` yet; remove it; a later version brings it",
+            "p.yaml:6:1: state: a store has a topic for each input topic, and a pattern names none; write `input.topics`",
         ],
     ),
     (
@@ -145,10 +141,7 @@ outputs:",
 state: { a: { ttl: 30d } }
 ",
         )],
-        &[
-            "p.yaml:9:1: state: this version of Strait does not run `state` yet; remove it; a later version brings it",
-            "p.yaml:9:1: state: keyed state needs exactly_once; write `delivery: exactly_once`, or remove it",
-        ],
+        &["p.yaml:9:1: state: keyed state needs exactly_once; write `delivery: exactly_once`, or remove it"],
     ),
     (
         "at most once loses more with dedup",

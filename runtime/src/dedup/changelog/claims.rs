@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::Entry;
-use super::restore::Restores;
+use super::restore::Trim;
 use super::table::{Table, Written};
 use crate::dedup::claim::{Claim, Verdict};
 use crate::kafka::TopicPartition;
+use crate::restore::Restores;
 
 /// Old records of a changelog are deleted four times a window, between these bounds.
 const TRIM_INTERVAL_MAX: Duration = Duration::from_mins(10);
@@ -20,7 +21,7 @@ const OLDEST_MS: i64 = 1;
 #[derive(Debug)]
 pub struct ChangelogClaims {
     tables: HashMap<TopicPartition, Owned>,
-    restores: Box<dyn Restores>,
+    restores: Box<dyn Restores<Table, Trim>>,
     trim_interval: Duration,
     ids_max: usize,
 }
@@ -44,7 +45,7 @@ pub enum Unjudged {
 
 impl ChangelogClaims {
     /// Holds at most `ids_max` ids.
-    pub fn new(window: Duration, ids_max: usize, restores: Box<dyn Restores>) -> Self {
+    pub fn new(window: Duration, ids_max: usize, restores: Box<dyn Restores<Table, Trim>>) -> Self {
         Self {
             tables: HashMap::new(),
             restores,
@@ -64,7 +65,7 @@ impl ChangelogClaims {
         let mut back = Vec::new();
         for restored in self.restores.finished() {
             let owned = Owned {
-                table: restored.table?,
+                table: restored.whole?,
                 topic_id: restored.topic_id,
                 trimmed: Instant::now(),
             };
@@ -123,7 +124,7 @@ impl ChangelogClaims {
             && let Some(oldest_ms) = owned.table.oldest_ms()
         {
             owned.trimmed = now;
-            self.restores.trim(partition, oldest_ms);
+            self.restores.errand(partition, Trim { before_ms: oldest_ms });
         }
     }
 

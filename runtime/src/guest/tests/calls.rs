@@ -32,11 +32,12 @@ fn records_pass_through() {
 fn a_trusted_module_runs_without_deadline() {
     let mut fixture = Fixture::new(IDENTITY);
     fixture.stage.limits.batch_deadline = None;
-    let mut instance = fixture.load().unwrap().instantiate().unwrap();
+    let mut instance = fixture.load().unwrap().instantiate(None).unwrap();
     let input = Input {
         topic: "in",
         partition: 0,
         records: &samples(10),
+        stream_times_ms: &[],
     };
     let processed = instance.process(&input, None).unwrap();
     assert_eq!(instance.view(&processed).unwrap().len(), 10);
@@ -96,6 +97,7 @@ fn an_endless_loop_ends_at_its_deadline() {
         topic: "in",
         partition: 0,
         records: &samples(5),
+        stream_times_ms: &[],
     };
     let began = Instant::now();
     let error = instance.process(&input, Some(deadline)).unwrap_err();
@@ -117,6 +119,7 @@ fn a_deadline_is_that_of_its_call() {
             topic: "in",
             partition: 0,
             records: &samples(5),
+            stream_times_ms: &[],
         };
         let processed = instance
             .process(&input, Some(Duration::from_millis(100)))
@@ -218,8 +221,8 @@ fn a_result_over_its_limit_is_a_fault() {
     let mut fixture = Fixture::new(IDENTITY);
     fixture.stage.limits.output_bytes = 40 + 48 * 2;
     let module = fixture.load().unwrap();
-    assert!(process(&mut module.instantiate().unwrap(), &samples(2)).is_ok());
-    let fault = fault(&mut module.instantiate().unwrap());
+    assert!(process(&mut module.instantiate(None).unwrap(), &samples(2)).is_ok());
+    let fault = fault(&mut module.instantiate(None).unwrap());
     assert_eq!(fault.kind, FaultKind::Output);
     assert!(fault.message.contains("limits.output_bytes"), "{fault}");
 }
@@ -295,7 +298,7 @@ proptest::proptest! {
         ECHOING.with(|(module, good)| {
             let mut bytes = good.clone();
             bytes.splice(place..(place + junk.len()).min(bytes.len()), junk);
-            let mut instance = module.instantiate().unwrap();
+            let mut instance = module.instantiate(None).unwrap();
             match process(&mut instance, &[Sample(0, bytes)]) {
                 Ok(processed) => assert!(instance.view(&processed).unwrap().entries().count() <= 1),
                 Err(CallError::Fault(fault)) => assert_eq!(fault.kind, FaultKind::Output),
@@ -315,8 +318,9 @@ fn lanes_share_the_clock() {
     let module = fixture.load().unwrap();
     std::thread::scope(|scope| {
         for lane in 0..3_i64 {
-            let mut instance = module.instantiate().unwrap();
+            let module = module.clone();
             scope.spawn(move || {
+                let mut instance = module.instantiate(None).unwrap();
                 for round in 0..20 {
                     let processed = process(&mut instance, &samples(3 + round)).unwrap();
                     instance.release(processed).unwrap();
@@ -325,6 +329,7 @@ fn lanes_share_the_clock() {
                     topic: "in",
                     partition: 0,
                     records: &samples(2),
+                    stream_times_ms: &[],
                 };
                 let deadline = Duration::from_millis(50 * u64::try_from(lane).unwrap());
                 let error = instance.process(&input, Some(deadline)).unwrap_err();

@@ -17,7 +17,7 @@ fn engine_with(cache: &Path) -> Engine {
 fn found(fixture: &Fixture, cache: &Path) -> bool {
     let engine = engine_with(cache);
     let module = fixture.load_in(&engine).unwrap();
-    assert!(process(&mut module.instantiate().unwrap(), &samples(5)).is_ok());
+    assert!(process(&mut module.instantiate(None).unwrap(), &samples(5)).is_ok());
     engine.cache().unwrap().hits() > 0
 }
 

@@ -9,7 +9,7 @@ fn refusal(text: &str) -> String {
 
 fn refused(fixture: &Fixture) -> String {
     let error = engine()
-        .load(&fixture.stage, &["default".to_owned()])
+        .load(&fixture.stage, &["default".to_owned()], &[])
         .err()
         .expect("it was accepted");
     assert!(!error.remedy().is_empty());

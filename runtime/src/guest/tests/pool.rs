@@ -18,7 +18,7 @@ fn a_thousand_replaced_instances_leave_their_slots_clean() {
     let module = fixture.load_in(&engine).unwrap();
     for round in 0..1000 {
         let mut instance = module
-            .instantiate()
+            .instantiate(None)
             .unwrap_or_else(|fault| panic!("round {round}: {fault}"));
         assert_eq!(fault(&mut instance).kind, FaultKind::Trap);
     }
@@ -35,7 +35,7 @@ fn a_full_pool_is_a_fault_until_an_instance_goes() {
     let module = fixture.load_in(&engine).unwrap();
     let mut instances = Vec::new();
     let fault = loop {
-        match module.instantiate() {
+        match module.instantiate(None) {
             Ok(instance) => instances.push(instance),
             Err(fault) => break fault,
         }
@@ -44,7 +44,7 @@ fn a_full_pool_is_a_fault_until_an_instance_goes() {
     assert_eq!(fault.kind, FaultKind::Memory);
     assert!(fault.message.contains("no room"), "{fault}");
     instances.pop();
-    assert!(module.instantiate().is_ok());
+    assert!(module.instantiate(None).is_ok());
 }
 
 #[test]
@@ -57,5 +57,5 @@ fn without_address_space_for_a_pool_it_goes_on_without() {
     let module = Fixture::new(IDENTITY)
         .load_in(&Engine::new(&huge).unwrap())
         .unwrap();
-    assert!(process(&mut module.instantiate().unwrap(), &samples(5)).is_ok());
+    assert!(process(&mut module.instantiate(None).unwrap(), &samples(5)).is_ok());
 }

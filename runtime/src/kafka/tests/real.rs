@@ -154,14 +154,15 @@ fn a_changelog_is_read_to_where_its_transactions_ended_and_cut_off_by_time() {
     commit("c", 3000, true);
     commit("d", 2500, true);
     let mut reader = ChangelogReader::open(&cluster(bootstrap()), "test-changes").unwrap();
-    assert_eq!(reader.partitions("changes").unwrap(), 2);
+    assert_eq!(reader.describe("changes").unwrap().partitions, 2);
     let read = |reader: &mut ChangelogReader| {
         let mut values = Vec::new();
         let mut take = |written: Written<'_>| {
-            values.push(String::from_utf8(written.value.to_vec()).unwrap());
+            values.push(String::from_utf8(written.value.unwrap().to_vec()).unwrap());
             Ok(())
         };
-        reader.read(&changes, &mut |_| Ok(()), &mut take).unwrap();
+        let bounds = reader.bounds(&changes).unwrap();
+        reader.read(&changes, bounds, &mut |_| Ok(()), &mut take).unwrap();
         values
     };
     // The second time, from the same reader.

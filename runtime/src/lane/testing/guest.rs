@@ -1,22 +1,30 @@
 //! A transform in this process: a record's value says what becomes of it.
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use strait_sdk::batch::{Builder, Field, NewEmit, Record};
 
-use crate::guest::{CallError, FaultKind, GuestFault, Input};
+use crate::guest::{CallError, FaultKind, GuestFault, Input, StateAccess};
 use crate::stage::{Guest, GuestFactory};
 
 /// `drop`: filtered. `reject`: rejected. `retry`: tried again for ever. `trap`: takes its
-/// batch down. `slow`: hits the deadline. Everything else passes through.
+/// batch down. `slow`: hits the deadline. `count`: adds one to what the state holds under the
+/// record's key, and passes with the sum behind its value; `big` does so and passes with more than
+/// any topic takes, `undo` and is rejected. Everything else passes through.
 #[derive(Debug, Clone, Default)]
 pub struct Script;
 
-impl GuestFactory for Script {
-    type Guest = Self;
+pub struct Running {
+    state: Option<Rc<dyn StateAccess>>,
+}
 
-    fn instantiate(&self) -> Result<Self, GuestFault> {
-        Ok(Self)
+impl GuestFactory for Script {
+    type Guest = Running;
+
+    fn instantiate(&self, state: Option<Rc<dyn StateAccess>>) -> Result<Running, GuestFault> {
+        Ok(Running { state })
     }
 
     fn sha256(&self) -> &'static str {
@@ -24,7 +32,7 @@ impl GuestFactory for Script {
     }
 }
 
-impl Guest for Script {
+impl Guest for Running {
     type Processed = Vec<u8>;
 
     fn process<R: Record>(
@@ -33,6 +41,7 @@ impl Guest for Script {
         _: Option<Duration>,
     ) -> Result<Vec<u8>, CallError> {
         let mut builder = Builder::new(u32::try_from(input.records.len()).unwrap());
+        let mut sums = HashMap::new();
         for (index, record) in input.records.iter().enumerate() {
             builder.begin(u32::try_from(index).unwrap()).unwrap();
             let value = record.value().unwrap_or_default();
@@ -45,15 +54,24 @@ impl Guest for Script {
                 }
                 b"trap" => return Err(fault(FaultKind::Trap, index)),
                 b"slow" => return Err(fault(FaultKind::Deadline, index)),
-                _ => builder
-                    .emit(&NewEmit {
-                        output: 0,
-                        key: Field::Inherit,
-                        value: Field::Inherit,
-                        timestamp_ms: None,
-                        partition: None,
-                    })
-                    .unwrap(),
+                what @ (b"count" | b"big" | b"undo") => {
+                    let key = record.key().unwrap();
+                    let before = self.count(input, index, key, &mut sums);
+                    builder
+                        .state_put(0, key, &(before + 1).to_le_bytes(), None)
+                        .unwrap();
+                    if what == b"undo" {
+                        sums.insert(key.to_vec(), before);
+                        builder.reject("as told").unwrap();
+                        continue;
+                    }
+                    let mut value = [value, format!(":{}", before + 1).as_bytes()].concat();
+                    if what == b"big" {
+                        value.resize(2 << 20, b' ');
+                    }
+                    emit(&mut builder, Field::Bytes(&value));
+                }
+                _ => emit(&mut builder, Field::Inherit),
             }
         }
         Ok(builder.finish())
@@ -66,6 +84,37 @@ impl Guest for Script {
     fn release(&mut self, _: Vec<u8>) -> Result<(), GuestFault> {
         Ok(())
     }
+}
+
+impl Running {
+    /// What the key has counted before this record, in this call or before it. Counts this one too.
+    fn count<R: Record>(
+        &self,
+        input: &Input<'_, R>,
+        index: usize,
+        key: &[u8],
+        sums: &mut HashMap<Vec<u8>, u64>,
+    ) -> u64 {
+        let sum = sums.entry(key.to_vec()).or_insert_with(|| {
+            let state = self.state.as_ref().unwrap();
+            let found = state.get(0, key, input.stream_times_ms[index]).unwrap();
+            found.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+        });
+        *sum += 1;
+        *sum - 1
+    }
+}
+
+fn emit(builder: &mut Builder, value: Field<'_>) {
+    builder
+        .emit(&NewEmit {
+            output: 0,
+            key: Field::Inherit,
+            value,
+            timestamp_ms: None,
+            partition: None,
+        })
+        .unwrap();
 }
 
 fn fault(kind: FaultKind, record: usize) -> CallError {

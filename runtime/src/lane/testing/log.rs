@@ -42,6 +42,7 @@ struct Transaction {
     offsets: Vec<(i32, i64)>,
     marks: Vec<(Vec<u8>, Vec<u8>)>,
     claims: Vec<(i32, Vec<u8>)>,
+    changes: Vec<(i32, Change)>,
     /// EndTxn(commit) reached the coordinator, and nobody was told.
     prepared: bool,
 }
@@ -67,7 +68,12 @@ pub struct State {
     pub control: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Committed claims of each partition.
     pub claims: BTreeMap<i32, Vec<Vec<u8>>>,
+    /// Committed changes of the state of each partition.
+    pub changes: BTreeMap<i32, Vec<Change>>,
 }
+
+/// Key and value of a record of a changelog.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// The shared log.
 #[derive(Debug, Clone)]
@@ -91,6 +97,7 @@ impl Log {
             applied: 0,
             control: BTreeMap::new(),
             claims: BTreeMap::new(),
+            changes: BTreeMap::new(),
         })))
     }
 
@@ -155,6 +162,9 @@ impl State {
         self.control.extend(transaction.marks);
         for (partition, claims) in transaction.claims {
             self.claims.entry(partition).or_default().push(claims);
+        }
+        for (partition, change) in transaction.changes {
+            self.changes.entry(partition).or_default().push(change);
         }
     }
 }

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Mutex;
 
 use super::*;
-use crate::dedup::changelog::{ChangelogClaims, Restored, Restores, Table};
+use crate::dedup::changelog::{ChangelogClaims, Table, Trim};
 use crate::dedup::claim::{Claim, Verdict};
 use crate::dedup::judge::Holder;
 use crate::dedup::memory::MemoryClaims;
 use crate::dedup::message_id::IdSource;
 use crate::dedup::store::{Claims, StoreAway};
+use crate::restore::{Restored, Restores};
 
 /// For one lane. Claims in the log need the log.
 pub fn holder(plan: &crate::plan::Dedup, log: Option<&Log>) -> Holder {
@@ -35,7 +36,7 @@ pub fn holder(plan: &crate::plan::Dedup, log: Option<&Log>) -> Holder {
 struct FromLog {
     log: Log,
     window_ms: i64,
-    begun: Vec<(bool, Restored)>,
+    begun: Vec<(bool, Restored<Table>)>,
 }
 
 impl fmt::Debug for FromLog {
@@ -44,7 +45,7 @@ impl fmt::Debug for FromLog {
     }
 }
 
-impl Restores for FromLog {
+impl Restores<Table, Trim> for FromLog {
     fn begin(&mut self, partition: &TopicPartition, topic_id: &Arc<str>) {
         let mut table = Table::new(self.window_ms);
         for value in self
@@ -62,18 +63,18 @@ impl Restores for FromLog {
         let restored = Restored {
             partition: partition.clone(),
             topic_id: Arc::clone(topic_id),
-            table: Ok(table),
+            whole: Ok(table),
         };
         self.begun.push((false, restored));
     }
 
-    fn finished(&mut self) -> Vec<Restored> {
+    fn finished(&mut self) -> Vec<Restored<Table>> {
         let (ready, rest) = std::mem::take(&mut self.begun)
             .into_iter()
             .partition(|(asked, _)| *asked);
         self.begun = rest;
         self.begun.iter_mut().for_each(|(asked, _)| *asked = true);
-        let ready: Vec<(bool, Restored)> = ready;
+        let ready: Vec<(bool, Restored<Table>)> = ready;
         ready.into_iter().map(|(_, restored)| restored).collect()
     }
 
@@ -82,7 +83,7 @@ impl Restores for FromLog {
             .retain(|(_, restored)| restored.partition != *partition);
     }
 
-    fn trim(&mut self, _: &TopicPartition, _: i64) {}
+    fn errand(&mut self, _: &TopicPartition, _: Trim) {}
 }
 
 pub fn in_changelog() -> crate::plan::Dedup {

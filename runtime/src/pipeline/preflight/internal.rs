@@ -1,9 +1,11 @@
 //! The topics that a pipeline keeps for itself: found, or made where it may.
 
+use std::collections::HashMap;
+
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::{KafkaError, codes};
 use crate::lane::outgoing::Capacity;
-use crate::plan::Pipeline;
+use crate::plan::{InputTopics, Pipeline};
 
 use super::{ANSWER, Misfit};
 
@@ -20,6 +22,8 @@ struct Internal {
     settings: &'static [(&'static str, &'static str)],
     /// What happens otherwise.
     because: &'static str,
+    /// What it means if it has fewer partitions than its input, and what can be done.
+    grown: (&'static str, &'static str),
 }
 
 /// In the order of [`Pipeline::produced_topics`]: the control topic first. What it returns is
@@ -64,6 +68,7 @@ fn wanted(admin: &Admin, plan: &Pipeline) -> Result<Vec<Internal>, KafkaError> {
         partitions: CONTROL_PARTITIONS,
         settings: &[("cleanup.policy", "compact")],
         because: "a mark that expires would look like a partition that never was",
+        grown: ("it needs one partition", "create it anew"),
     }];
     let inputs: Vec<&str> = plan.inputs_with_claims().iter().map(String::as_str).collect();
     for (input, described) in inputs.iter().zip(admin.describe(&inputs, ANSWER)?) {
@@ -78,6 +83,31 @@ fn wanted(admin: &Admin, plan: &Pipeline) -> Result<Vec<Internal>, KafkaError> {
                 ("message.timestamp.type", "CreateTime"),
             ],
             because: "a message id that expires while the pipeline stands still would pass again",
+            grown: (
+                "the input has grown, so a message id may now arrive in another partition than before, and its repeats \
+                 would pass",
+                "to accept that for one window",
+            ),
+        });
+    }
+    let inputs: Vec<&str> = match &plan.input.topics {
+        InputTopics::Named(names) if !plan.stores.is_empty() => names.iter().map(String::as_str).collect(),
+        InputTopics::Named(_) | InputTopics::Pattern(_) => Vec::new(),
+    };
+    let mut described = HashMap::new();
+    for (input, topic) in inputs.iter().zip(admin.describe(&inputs, ANSWER)?) {
+        described.insert(*input, topic?.partitions);
+    }
+    for (store, input) in plan.state_topics() {
+        topics.push(Internal {
+            name: plan.name.state_topic(store, input),
+            partitions: described.get(input).copied().unwrap_or_default(),
+            settings: &[("cleanup.policy", "compact"), ("delete.retention.ms", "86400000")],
+            because: "state that expires would be lost, and a copy of it must meet the tombstones of what was deleted",
+            grown: (
+                "the input has grown, so a key may now arrive in another partition than the one that holds its state",
+                "to go on with what there is; or run the pipeline under another name, to count from the beginning",
+            ),
         });
     }
     Ok(topics)
@@ -101,11 +131,10 @@ fn find(admin: &Admin, topic: &Internal, misfits: &mut Vec<Misfit>) -> Result<Fo
     if partitions < topic.partitions {
         misfits.push(misfit(
             format!(
-                "the internal topic {name} has {partitions} partitions for an input of {}: the input has grown, so a \
-                 message id may now arrive in another partition than before, and its repeats would pass",
-                topic.partitions
+                "the internal topic {name} has {partitions} partitions for an input of {}: {}",
+                topic.partitions, topic.grown.0
             ),
-            format!("give it {} to accept that for one window", topic.partitions),
+            format!("give it {} {}", topic.partitions, topic.grown.1),
         ));
     }
     for (key, value) in topic.settings {

@@ -105,7 +105,7 @@ fn a_stage_that_is_not_the_last_can_name_default_in_any_pipeline() {
         hint: Hint::None,
         broken: false,
     };
-    let mut stages = Stages::new(&plan, &[module("sha-1"), module("sha-2")]).unwrap();
+    let mut stages = Stages::new(&plan, &[module("sha-1"), module("sha-2")], None).unwrap();
     let out = Out {
         value: Some(Box::new(Act::Emit(vec![to(0)]))),
         ..to(1)

@@ -22,7 +22,7 @@ fn load(folder: &Path, plan: &mut Pipeline) -> Vec<Module> {
         stage.settings = serde_json::json!({});
         stage.limits.memory_bytes = 64 << 20;
     }
-    let load = |(index, stage)| engine.load(stage, &output_names(plan, index)).unwrap();
+    let load = |(index, stage)| engine.load(stage, &output_names(plan, index), &[]).unwrap();
     plan.stages.iter().enumerate().map(load).collect()
 }
 
@@ -31,7 +31,7 @@ fn identity_twice_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = fake::plan(2, limits(7, 1 << 20));
     let modules = load(folder.path(), &mut plan);
-    let mut stages = Stages::new(&plan, &modules).unwrap();
+    let mut stages = Stages::new(&plan, &modules, None).unwrap();
     let records = fake::records(&vec![Act::pass(); 20]);
     for _ in 0..3 {
         let outcome = stages.run(&partition(), &records, AMPLE);

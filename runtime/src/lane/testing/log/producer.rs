@@ -10,6 +10,9 @@ use crate::kafka::{
     FailedDelivery, Flaw, Position, Produce, ProduceError, Producer, ProducerFactory, TransactionError,
 };
 
+/// One output, dead letters, the control topic; what comes behind them are changelogs.
+const FIRST_CHANGELOG: usize = 3;
+
 pub struct MemoryProducers(pub(super) Log);
 
 impl ProducerFactory for MemoryProducers {
@@ -123,6 +126,9 @@ impl Producer for MemoryProducer {
         } else if record.key == Some(state.topic_id.as_bytes()) {
             let partition = record.partition.unwrap();
             open.claims.push((partition, value.unwrap_or_default()));
+        } else if let Some(key) = record.key.filter(|_| record.topic >= FIRST_CHANGELOG) {
+            open.changes
+                .push((record.partition.unwrap(), (key.to_vec(), value)));
         } else {
             open.outputs.push((
                 record.origin,

@@ -1,0 +1,237 @@
+//! Keyed state in a lane: what a batch changes becomes part of the transaction when it is decided,
+//! is written into the changelogs with the offsets, and is stored when it has committed.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strait_sdk::batch::Record;
+
+use crate::kafka::{Consumer, Produce, Producer, ProducerFactory, TopicPartition};
+use crate::restore::Restores;
+use crate::stage::{GuestFactory, Outcome};
+use crate::state::restore::{Back, Measure};
+use crate::state::session::Session;
+
+use super::Lane;
+use super::control::Interrupt;
+use super::directory::Directory;
+use super::partitions::Partitions;
+use super::work::Turn;
+
+/// How often the local copies are told how far they are. What was written since is read again after a
+/// restart.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The state of a lane's partitions, and where it comes back from.
+#[derive(Debug)]
+pub struct States {
+    session: Rc<Session>,
+    restores: Box<dyn Restores<Back, Measure>>,
+    measured: HashMap<TopicPartition, Instant>,
+    measure_interval: Duration,
+}
+
+impl States {
+    pub fn new(session: Rc<Session>, restores: Box<dyn Restores<Back, Measure>>) -> Self {
+        Self {
+            session,
+            restores,
+            measured: HashMap::new(),
+            measure_interval: MEASURE_INTERVAL,
+        }
+    }
+
+    /// Tells the local copies how far they are after every commit.
+    #[cfg(test)]
+    #[must_use]
+    pub fn measuring_always(mut self) -> Self {
+        self.measure_interval = Duration::ZERO;
+        self
+    }
+
+    pub(super) fn restore(&mut self, id: &TopicPartition, topic_id: &Arc<str>) {
+        self.session.forget(id);
+        self.restores.begin(id, topic_id);
+    }
+
+    pub(super) fn forget(&mut self, id: &TopicPartition) {
+        self.session.forget(id);
+        self.restores.forget(id);
+        self.measured.remove(id);
+    }
+
+    /// Partitions whose state is whole.
+    pub(super) fn restored<R: Record>(
+        &mut self,
+        partitions: &Partitions<R>,
+    ) -> Result<Vec<TopicPartition>, Interrupt> {
+        let mut back = Vec::new();
+        for restored in self.restores.finished() {
+            let id = restored.partition;
+            match restored.whole.map_err(Interrupt::Pipeline)? {
+                Back::Whole(whole) => {
+                    let start = partitions
+                        .get(&id)
+                        .map_or(i64::MAX, |partition| partition.committed);
+                    if let Some(ahead) = whole.mark.as_ref().filter(|mark| mark.next > start) {
+                        return Err(Interrupt::Pipeline(ahead_of_offset(&id, ahead.next, start)));
+                    }
+                    self.session.own(id.clone(), restored.topic_id, whole);
+                    self.measured.insert(id.clone(), Instant::now());
+                    back.push(id);
+                }
+                Back::Reached(positions) => self.session.reached(&id, &positions).map_err(lane)?,
+            }
+        }
+        Ok(back)
+    }
+
+    /// Records with these timestamps are decided.
+    pub(super) fn advance(&self, id: &TopicPartition, timestamps_ms: impl Iterator<Item = i64>) {
+        self.session.advance(id, timestamps_ms);
+    }
+
+    /// Asks now and then how far the changelogs of this partition reach. The answer is taken between two
+    /// transactions, when nothing that this lane has written waits for its outcome; so all that lies
+    /// before it is stored.
+    fn measure(&mut self, id: &TopicPartition, now: Instant) {
+        let due = |last: &Instant| now.duration_since(*last) >= self.measure_interval;
+        if self.measured.get(id).is_some_and(due) {
+            self.measured.insert(id.clone(), now);
+            self.restores.errand(id, Measure);
+        }
+    }
+}
+
+fn ahead_of_offset(id: &TopicPartition, next: i64, start: i64) -> String {
+    format!(
+        "{id}: the state has counted the records before offset {next} already, and the group's offset is {start}: going \
+         on would count {} of them again. Set the offset to {next}, or delete the changelogs of this pipeline \
+         (__strait.*.state.*) to begin without state",
+        next - start
+    )
+}
+
+fn lane(error: impl std::fmt::Display) -> Interrupt {
+    Interrupt::Lane(error.to_string())
+}
+
+impl<C, F, D, G> Lane<C, F, D, G>
+where
+    C: Consumer,
+    F: ProducerFactory,
+    F::Producer: Producer<Member = C::Member>,
+    D: Directory,
+    G: GuestFactory + Clone,
+{
+    /// A batch of so many records is about to run.
+    pub(super) fn begin_state(&self, turn: &Turn, count: usize) {
+        if let (Some(state), Some(partition)) = (&self.state, self.partitions.at(turn.slot)) {
+            let records = partition.backlog.front(count).iter();
+            state.session.begin(&turn.id, records.map(Record::timestamp_ms));
+        }
+    }
+
+    /// A record that failed behind a stage in which it changed the state (or when its outputs were
+    /// looked at) must leave nothing behind; but the records after it have seen what it wrote. So what
+    /// follows it is decided anew, and it stands alone when it fails.
+    pub(super) fn keep_apart(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) {
+        let (Some(state), Some(partition)) = (&self.state, self.partitions.at_mut(turn.slot)) else {
+            return;
+        };
+        let failed = outcome.failures.iter().map(|failure| failure.record);
+        if count > 1
+            && let Some(record) = state.session.first_changed(failed)
+        {
+            partition.apart = partition.backlog.offset_at(record);
+            self.stages.stop_before(outcome, record);
+        }
+    }
+
+    /// What the decided records changed is part of the transaction.
+    pub(super) fn settle_state(&mut self, outcome: &Outcome) {
+        if let (Some(state), Some(open)) = (&self.state, &mut self.open) {
+            let failed = outcome.failures.iter().map(|failure| failure.record);
+            open.bytes = open
+                .bytes
+                .saturating_add(state.session.settle(outcome.decided, failed));
+        }
+    }
+
+    /// Guests remember what they were shown. What was not decided in the end they shall not.
+    pub(super) fn forget_undecided(&mut self, count: usize, decided: usize, failures: usize) {
+        if self.state.is_some() && (decided < count || failures > 0) {
+            self.stages.reset();
+        }
+    }
+
+    /// Why the local copy made the stages stop, if it did. It is built anew when the lane starts again.
+    pub(super) fn local_trouble(&self) -> Option<Interrupt> {
+        let trouble = self.state.as_ref()?.session.take_trouble()?;
+        Some(Interrupt::Lane(trouble))
+    }
+
+    /// Writes the changes of the open transaction.
+    pub(super) fn write_state(&mut self, deadline: Instant) -> Result<(), Interrupt> {
+        let (Some(state), Some(producer)) = (&self.state, &mut self.producer) else {
+            return Ok(());
+        };
+        for partition in self
+            .partitions
+            .iter()
+            .filter(|partition| partition.records_in > 0)
+        {
+            let writes = state.session.writes(&partition.id, partition.next);
+            for writes in writes.map_err(lane)? {
+                let Some(topic) = self.plan.state_topic_index(writes.store, &partition.id.topic) else {
+                    continue;
+                };
+                for (key, value) in writes.records() {
+                    let record = Produce {
+                        topic,
+                        partition: Some(partition.id.partition),
+                        key: Some(key),
+                        value,
+                        headers: &[],
+                        timestamp_ms: None,
+                        origin: u64::MAX,
+                    };
+                    producer
+                        .produce(&record, deadline)
+                        .map_err(super::writes::produce_interrupt)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The transaction committed, up to the next offset of each partition.
+    pub(super) fn state_committed(&mut self) -> Result<(), Interrupt> {
+        let Some(state) = &mut self.state else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        for partition in self
+            .partitions
+            .iter()
+            .filter(|partition| partition.records_in > 0)
+        {
+            state
+                .session
+                .committed(&partition.id, partition.next)
+                .map_err(lane)?;
+            state.measure(&partition.id, now);
+        }
+        Ok(())
+    }
+
+    /// The transaction is gone.
+    pub(super) fn state_aborted(&mut self) {
+        let Some(state) = &self.state else { return };
+        for partition in self.partitions.iter() {
+            state.session.aborted(&partition.id);
+        }
+    }
+}

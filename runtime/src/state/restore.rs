@@ -1,0 +1,275 @@
+//! Brings the local copy of a partition's state up to its changelogs.
+//!
+//! It is read on from where the copy stands; or from the beginning, if there is none, or if it is
+//! too old, or of a topic that is not there any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::local::{Batch, Folder, LocalError, Position, Tree};
+use super::record::{self, Change, Entry, Mark};
+use super::session::Whole;
+use crate::kafka::changelog::{ChangelogReader, Written};
+use crate::kafka::{Bounds, KafkaError, TopicPartition};
+use crate::plan::PipelineName;
+use crate::restore::{ReadError, Reads};
+
+/// A tombstone is kept for a day after compaction has found it (`delete.retention.ms`). A copy that
+/// stood still for longer than this may have missed one, and would keep what was deleted.
+const AGE_MAX: Duration = Duration::from_hours(12);
+
+/// What is stored at once.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// An error that another try does not mend.
+const UNREADABLE: &str = "UNREADABLE";
+
+/// Reads the state of one pipeline.
+#[derive(Debug)]
+pub struct StateReads {
+    pub pipeline: PipelineName,
+    /// Names of the stores, in their order.
+    pub stores: Vec<String>,
+    pub folder: Folder,
+}
+
+/// What comes from the thread.
+#[derive(Debug)]
+pub enum Back {
+    Whole(Whole),
+    /// How far the changelogs reach, in the order of the stores.
+    Reached(Vec<Position>),
+}
+
+/// Asks how far the changelogs reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Measure;
+
+impl Reads for StateReads {
+    type Whole = Back;
+    type Errand = Measure;
+
+    const NAME: &'static str = "state-restore";
+
+    fn read(
+        &mut self,
+        reader: &mut ChangelogReader,
+        partition: &TopicPartition,
+        topic_id: &Arc<str>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+    ) -> Result<Back, ReadError> {
+        let mut whole = Whole {
+            trees: Vec::new(),
+            mark: None,
+        };
+        for (place, store) in self.stores.iter().enumerate() {
+            let mut goes_on = |ratio| goes_on(overall(place, ratio, self.stores.len()));
+            let (tree, mark) = self.read_store(reader, partition, store, &mut goes_on)?;
+            if let Some(mark) = &mark {
+                belongs(mark, topic_id, partition, store).map_err(ReadError::Final)?;
+            }
+            let later = mark.filter(|mark| whole.mark.as_ref().is_none_or(|known| known.next < mark.next));
+            whole.mark = later.or(whole.mark);
+            whole.trees.push(tree);
+        }
+        Ok(Back::Whole(whole))
+    }
+
+    fn run(
+        &mut self,
+        reader: &mut ChangelogReader,
+        partition: &TopicPartition,
+        Measure: Measure,
+    ) -> Result<Option<Back>, KafkaError> {
+        let mut positions = Vec::new();
+        for store in &self.stores {
+            let changelog = self.changelog_of(store, partition);
+            positions.push(Position {
+                changelog_id: reader.describe(&changelog.topic)?.id.unwrap_or_default(),
+                offset: reader.bounds(&changelog)?.end,
+                at_ms: now_ms(),
+            });
+        }
+        Ok(Some(Back::Reached(positions)))
+    }
+}
+
+impl StateReads {
+    fn changelog_of(&self, store: &str, partition: &TopicPartition) -> TopicPartition {
+        TopicPartition {
+            topic: self.pipeline.state_topic(store, &partition.topic).into(),
+            partition: partition.partition,
+        }
+    }
+
+    fn read_store(
+        &self,
+        reader: &mut ChangelogReader,
+        partition: &TopicPartition,
+        store: &str,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+    ) -> Result<(Tree, Option<Mark>), ReadError> {
+        let changelog = self.changelog_of(store, partition);
+        let tree = self.folder.tree(store, partition).map_err(KafkaError::from)?;
+        let id = reader.describe(&changelog.topic)?.id.unwrap_or_default();
+        let bounds = reader
+            .bounds(&changelog)
+            .map_err(|error| grown(reader, partition, &changelog).map_or(error.into(), ReadError::Final))?;
+        let position = tree.position().map_err(KafkaError::from)?;
+        let mut stretch = bounds;
+        if let Some(position) = position.filter(|position| is_of_use(position, &id, bounds)) {
+            stretch.start = position.offset;
+        } else {
+            tree.clear().map_err(KafkaError::from)?;
+        }
+        let began = Instant::now();
+        let mut filling = Filling::new(&tree, &id);
+        let read = reader.read(&changelog, stretch, goes_on, &mut |written| {
+            filling.take(&written)
+        });
+        match read.and_then(|()| filling.finish(bounds.end)) {
+            Ok(bytes) => {
+                report(partition, store, stretch, bytes, began.elapsed());
+                let mark = tree.mark().map_err(KafkaError::from)?;
+                Ok((tree, mark))
+            }
+            Err(error) if error.name == UNREADABLE => Err(ReadError::Final(format!("{changelog}: {error}"))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether a copy can be read on from there.
+fn is_of_use(position: &Position, changelog_id: &str, bounds: Bounds) -> bool {
+    let age_ms = now_ms().saturating_sub(position.at_ms);
+    let is_fresh = u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < AGE_MAX.as_millis());
+    is_fresh
+        && position.changelog_id == changelog_id
+        && (bounds.start..=bounds.end).contains(&position.offset)
+}
+
+/// Refuses the state of a topic that was deleted and made again.
+fn belongs(mark: &Mark, topic_id: &str, partition: &TopicPartition, store: &str) -> Result<(), String> {
+    if *mark.topic_id == *topic_id {
+        return Ok(());
+    }
+    Err(format!(
+        "the store {store} holds the state of another topic with the name {}: it was deleted and made again. Delete \
+         the changelogs of this pipeline to begin without state, or run it under another name",
+        partition.topic
+    ))
+}
+
+fn grown(reader: &ChangelogReader, partition: &TopicPartition, changelog: &TopicPartition) -> Option<String> {
+    let missing = reader.has_no_place_for(partition, changelog)?;
+    Some(format!(
+        "{missing}: the input has grown, so a key may now arrive in another partition than the one that holds its \
+         state. Run the pipeline under another name to count from the beginning; or, to go on with what there is, \
+         give the changelog as many partitions (kafka-topics --alter)"
+    ))
+}
+
+/// Stores what is read, a batch at a time.
+struct Filling<'a> {
+    tree: &'a Tree,
+    changelog_id: &'a str,
+    changes: Vec<(Vec<u8>, Option<Entry>)>,
+    mark: Option<Mark>,
+    /// Behind the last record.
+    next: i64,
+    pending_bytes: usize,
+    bytes: usize,
+}
+
+impl<'a> Filling<'a> {
+    fn new(tree: &'a Tree, changelog_id: &'a str) -> Self {
+        Self {
+            tree,
+            changelog_id,
+            changes: Vec::new(),
+            mark: None,
+            next: 0,
+            pending_bytes: 0,
+            bytes: 0,
+        }
+    }
+
+    fn take(&mut self, written: &Written<'_>) -> Result<(), KafkaError> {
+        let change = record::read(written.key, written.value)
+            .map_err(|error| KafkaError::own(UNREADABLE, &error.to_string(), false))?;
+        match change {
+            Change::Put(key, entry) => self.changes.push((key.to_vec(), Some(entry))),
+            Change::Delete(key) => self.changes.push((key.to_vec(), None)),
+            Change::Mark(mark) => self.mark = Some(mark),
+        }
+        let bytes = written.key.len() + written.value.map_or(0, <[u8]>::len);
+        self.next = written.offset + 1;
+        self.bytes += bytes;
+        self.pending_bytes += bytes;
+        if self.pending_bytes >= BATCH_BYTES {
+            self.store(self.next)?;
+        }
+        Ok(())
+    }
+
+    /// Gives how many bytes were read.
+    fn finish(mut self, end: i64) -> Result<usize, KafkaError> {
+        self.store(end)?;
+        Ok(self.bytes)
+    }
+
+    fn store(&mut self, offset: i64) -> Result<(), KafkaError> {
+        let position = Position {
+            changelog_id: self.changelog_id.to_owned(),
+            offset,
+            at_ms: now_ms(),
+        };
+        let changes = self.changes.iter();
+        let batch = Batch {
+            changes: changes
+                .map(|(key, entry)| (key.as_slice(), entry.as_ref()))
+                .collect(),
+            mark: self.mark.as_ref(),
+            position: Some(&position),
+        };
+        self.tree.apply(&batch)?;
+        self.changes.clear();
+        self.pending_bytes = 0;
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn report(partition: &TopicPartition, store: &str, stretch: Bounds, bytes: usize, took: Duration) {
+    let megabytes = bytes as f64 / 1e6;
+    let seconds = took.as_secs_f64();
+    tracing::info!(
+        %partition,
+        store,
+        from = stretch.start,
+        to = stretch.end,
+        megabytes = format!("{megabytes:.1}"),
+        seconds = format!("{seconds:.2}"),
+        megabytes_per_second = format!("{:.1}", megabytes / seconds.max(1e-3)),
+        "state restored"
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn overall(place: usize, ratio: f64, stores: usize) -> f64 {
+    (place as f64 + ratio) / stores.max(1) as f64
+}
+
+/// The folder may work again at the next try.
+impl From<LocalError> for KafkaError {
+    fn from(error: LocalError) -> Self {
+        Self::own("LOCAL_STATE", &error.to_string(), true)
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,516 @@
+//! One lane's view of the state of its partitions.
+//!
+//! A run is one batch on its way through the stages. What a transform reads is what the run
+//! changed so far, over what the open transaction changed, over what is committed. When the run is
+//! settled, the changes of the records that were decided become part of the transaction; the
+//! transaction's changes become committed with it, or are forgotten with it.
+//!
+//! Invariant: a store belongs to one stage. Of two stages that share one, the first would be
+//! through with a whole batch before the second began, and what they read would depend on how
+//! records are cut into batches.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strait_sdk::StreamTime;
+use strait_sdk::batch::StateOp;
+
+use super::layer::Layer;
+use super::local::{Batch, LocalError, Position, Tree};
+use super::record::{self, Entry, MARK_KEY, Mark, NEVER_MS};
+use crate::guest::StateAccess;
+use crate::kafka::TopicPartition;
+use crate::plan::Store;
+
+/// A page of a scan, unless one entry is larger.
+const PAGE_BYTES: usize = 64 << 10;
+
+/// Entries that expired and are deleted with one transaction, of each store and partition.
+const EXPIRED_MAX: usize = 1000;
+
+/// The state of the partitions that one lane owns.
+#[derive(Debug)]
+pub struct Session(RefCell<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    stores: Vec<Rules>,
+    owned: HashMap<TopicPartition, Owned>,
+    run: Option<Run>,
+    /// Which stage is at work.
+    stage: Arc<str>,
+    /// Why the folder could not be read.
+    trouble: Option<String>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    name: String,
+    ttl_ms: Option<i64>,
+    /// Key and value of an entry together: what its changelog takes.
+    entry_bytes_max: usize,
+    /// The stage that uses it.
+    stage: Option<Arc<str>>,
+}
+
+/// The state of one partition, restored.
+#[derive(Debug)]
+pub struct Owned {
+    /// In the order of the stores.
+    trees: Vec<Tree>,
+    topic_id: Arc<str>,
+    /// As of the records decided in the open transaction, and as of the last that committed.
+    time: StreamTime,
+    committed_time: StreamTime,
+    open: Layer,
+}
+
+/// What came back for one partition.
+#[derive(Debug)]
+pub struct Whole {
+    /// In the order of the stores.
+    pub trees: Vec<Tree>,
+    /// The latest of the stores' marks.
+    pub mark: Option<Mark>,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+struct Run {
+    partition: TopicPartition,
+    /// The partition's state, while the run lasts.
+    owned: Owned,
+    /// The stream time of each record.
+    times_ms: Vec<i64>,
+    changes: Vec<Change>,
+    layer: Layer,
+}
+
+#[derive(Debug)]
+struct Change {
+    record: usize,
+    store: usize,
+    key: Box<[u8]>,
+    entry: Option<Entry>,
+}
+
+/// A change that its record cannot make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The record has failed.
+    Entry(String),
+    /// The pipeline is wrong.
+    Pipeline(String),
+}
+
+impl Session {
+    /// `entry_bytes_max`: what the changelog of each store takes.
+    pub fn new(stores: &[Store], entry_bytes_max: &[usize]) -> Self {
+        let rules = stores
+            .iter()
+            .zip(entry_bytes_max)
+            .map(|(store, bytes_max)| Rules {
+                name: store.name.clone(),
+                ttl_ms: store.ttl.map(millis),
+                entry_bytes_max: *bytes_max,
+                stage: None,
+            });
+        Self(RefCell::new(Inner {
+            stores: rules.collect(),
+            owned: HashMap::new(),
+            run: None,
+            stage: Arc::from(""),
+            trouble: None,
+        }))
+    }
+
+    /// Takes a partition in whose state is whole again.
+    pub fn own(&self, partition: TopicPartition, topic_id: Arc<str>, whole: Whole) {
+        let time = whole.mark.map(|mark| mark.time).unwrap_or_default();
+        let owned = Owned {
+            trees: whole.trees,
+            topic_id,
+            committed_time: time.clone(),
+            time,
+            open: Layer::default(),
+        };
+        self.0.borrow_mut().owned.insert(partition, owned);
+    }
+
+    pub fn forget(&self, partition: &TopicPartition) {
+        self.0.borrow_mut().owned.remove(partition);
+    }
+
+    pub fn owns(&self, partition: &TopicPartition) -> bool {
+        self.0.borrow().owned.contains_key(partition)
+    }
+
+    /// A run begins, of records with these timestamps. `false`: the partition is not owned.
+    pub fn begin(&self, partition: &TopicPartition, timestamps_ms: impl Iterator<Item = i64>) -> bool {
+        let mut inner = self.0.borrow_mut();
+        inner.put_back();
+        let Some((partition, owned)) = inner.owned.remove_entry(partition) else {
+            return false;
+        };
+        let mut time = owned.time.clone();
+        inner.run = Some(Run {
+            partition,
+            times_ms: timestamps_ms
+                .map(|timestamp_ms| time.observe(timestamp_ms))
+                .collect(),
+            owned,
+            changes: Vec::new(),
+            layer: Layer::default(),
+        });
+        true
+    }
+
+    /// The stream time at each of these records of the run.
+    pub fn times_ms(&self, records: impl Iterator<Item = usize>) -> Vec<i64> {
+        let inner = self.0.borrow();
+        let times_ms = inner.run.as_ref().map_or(&[][..], |run| &run.times_ms);
+        records
+            .map(|record| times_ms.get(record).copied().unwrap_or_default())
+            .collect()
+    }
+
+    /// From now on this stage is at work.
+    pub fn enter(&self, stage: &Arc<str>) {
+        let mut inner = self.0.borrow_mut();
+        if !Arc::ptr_eq(&inner.stage, stage) {
+            inner.stage = Arc::clone(stage);
+        }
+    }
+
+    /// A record of the run changes the state.
+    pub fn write(&self, record: usize, op: &StateOp<'_>) -> Result<(), Refused> {
+        let mut inner = self.0.borrow_mut();
+        let store = usize::from(op.store);
+        inner.claim(store).map_err(Refused::Pipeline)?;
+        let Some(rules) = inner.stores.get(store) else {
+            return Err(Refused::Pipeline(format!("there is no store {store}")));
+        };
+        let size = op.key.len().saturating_add(op.value.map_or(0, <[u8]>::len));
+        if op.key.is_empty() {
+            return Err(Refused::Entry("a key of the state must not be empty".to_owned()));
+        }
+        if size > rules.entry_bytes_max {
+            return Err(Refused::Entry(format!(
+                "an entry of the store {} has {size} bytes, and its changelog takes {}",
+                rules.name, rules.entry_bytes_max
+            )));
+        }
+        let ttl_ms = op.ttl_ms.or(rules.ttl_ms);
+        let Some(run) = &mut inner.run else { return Ok(()) };
+        let time_ms = run.times_ms.get(record).copied().unwrap_or_default();
+        let entry = op.value.map(|value| Entry {
+            value: value.into(),
+            expires_at_ms: ttl_ms.map_or(NEVER_MS, |ttl_ms| time_ms.saturating_add(ttl_ms)),
+        });
+        run.layer.set(store, op.key, entry.clone());
+        run.changes.push(Change {
+            record,
+            store,
+            key: op.key.into(),
+            entry,
+        });
+        Ok(())
+    }
+
+    /// Of these records the first that changed the state in this run.
+    pub fn first_changed(&self, records: impl Iterator<Item = usize>) -> Option<usize> {
+        let inner = self.0.borrow();
+        let run = inner.run.as_ref()?;
+        let changed: HashSet<usize> = run.changes.iter().map(|change| change.record).collect();
+        records.filter(|record| changed.contains(record)).min()
+    }
+
+    /// The run is over: so many records are decided, of which these failed. Gives how many bytes the
+    /// transaction holds more for it.
+    pub fn settle(&self, decided: usize, failed: impl Iterator<Item = usize>) -> usize {
+        let mut inner = self.0.borrow_mut();
+        let Some(mut run) = inner.run.take() else { return 0 };
+        let failed: HashSet<usize> = failed.collect();
+        let open = &mut run.owned.open;
+        let before = open.bytes();
+        for change in run.changes {
+            if change.record < decided && !failed.contains(&change.record) {
+                open.set(change.store, &change.key, change.entry);
+            }
+        }
+        let more = open.bytes().saturating_sub(before);
+        inner.owned.insert(run.partition, run.owned);
+        more
+    }
+
+    /// Records with these timestamps are decided: time goes on.
+    pub fn advance(&self, partition: &TopicPartition, timestamps_ms: impl Iterator<Item = i64>) {
+        if let Some(owned) = self.0.borrow_mut().owned.get_mut(partition) {
+            for timestamp_ms in timestamps_ms {
+                owned.time.observe(timestamp_ms);
+            }
+        }
+    }
+
+    /// What the open transaction must write for this partition, whose records before `next` are in it.
+    pub fn writes(&self, partition: &TopicPartition, next: i64) -> Result<Vec<Writes>, LocalError> {
+        let mut inner = self.0.borrow_mut();
+        let Some(owned) = inner.owned.get_mut(partition) else {
+            return Ok(Vec::new());
+        };
+        owned.expire()?;
+        let mark = owned.mark(next).to_bytes();
+        let stores = 0..owned.trees.len();
+        let writes = stores.map(|store| Writes {
+            store,
+            entries: owned.entries(store),
+            mark: mark.clone(),
+        });
+        Ok(writes.collect())
+    }
+
+    /// The transaction committed, with the records before `next`.
+    pub fn committed(&self, partition: &TopicPartition, next: i64) -> Result<(), LocalError> {
+        let mut inner = self.0.borrow_mut();
+        let Some(owned) = inner.owned.get_mut(partition) else {
+            return Ok(());
+        };
+        let mark = owned.mark(next);
+        for (store, tree) in owned.trees.iter().enumerate() {
+            let changes = owned.open.of(store).into_iter().flatten();
+            tree.apply(&Batch {
+                changes: changes.map(|(key, entry)| (&**key, entry.as_ref())).collect(),
+                mark: Some(&mark),
+                position: None,
+            })?;
+        }
+        owned.open.clear();
+        owned.committed_time = owned.time.clone();
+        Ok(())
+    }
+
+    /// The transaction is gone.
+    pub fn aborted(&self, partition: &TopicPartition) {
+        let mut inner = self.0.borrow_mut();
+        inner.put_back();
+        if let Some(owned) = inner.owned.get_mut(partition) {
+            owned.open.clear();
+            owned.time = owned.committed_time.clone();
+        }
+    }
+
+    /// The changelogs of this partition are in its trees up to these positions.
+    pub fn reached(&self, partition: &TopicPartition, positions: &[Position]) -> Result<(), LocalError> {
+        let inner = self.0.borrow();
+        let Some(owned) = inner.owned.get(partition) else {
+            return Ok(());
+        };
+        for (tree, position) in owned.trees.iter().zip(positions) {
+            tree.apply(&Batch {
+                position: Some(position),
+                ..Batch::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Why the folder could not be read since this was asked last, if it could not. What it holds of
+    /// this lane's partitions is forgotten then.
+    pub fn take_trouble(&self) -> Option<String> {
+        let mut inner = self.0.borrow_mut();
+        let trouble = inner.trouble.take()?;
+        inner.put_back();
+        for tree in inner.owned.values().flat_map(|owned| &owned.trees) {
+            if let Err(error) = tree.clear() {
+                tracing::warn!(%error, "the local state cannot be cleared");
+            }
+        }
+        Some(trouble)
+    }
+}
+
+impl StateAccess for Session {
+    fn get(&self, store: u16, key: &[u8], time_ms: i64) -> Result<Option<Vec<u8>>, String> {
+        let store = usize::from(store);
+        let mut inner = self.0.borrow_mut();
+        inner.claim(store)?;
+        let found = inner.run.as_ref().map_or(Ok(None), |run| run.get(store, key));
+        let alive = inner.judge(found)?.filter(|entry| entry.is_alive(time_ms));
+        Ok(alive.map(|entry| entry.value.into_vec()))
+    }
+
+    fn scan(&self, store: u16, prefix: &[u8], after: &[u8], time_ms: i64) -> Result<Vec<u8>, String> {
+        let store = usize::from(store);
+        let mut inner = self.0.borrow_mut();
+        inner.claim(store)?;
+        let page = inner
+            .run
+            .as_ref()
+            .map_or(Ok(Vec::new()), |run| run.scan(store, prefix, after, time_ms));
+        inner.judge(page)
+    }
+}
+
+impl Run {
+    fn get(&self, store: usize, key: &[u8]) -> Result<Option<Entry>, LocalError> {
+        let changed = self.layer.get(store, key);
+        let changed = changed.or_else(|| self.owned.open.get(store, key));
+        match (changed, self.owned.trees.get(store)) {
+            (Some(changed), _) => Ok(changed.clone()),
+            (None, Some(tree)) => tree.get(key),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Three sources in the order of their keys; of one key the newest counts.
+    fn scan(&self, store: usize, prefix: &[u8], after: &[u8], time_ms: i64) -> Result<Vec<u8>, LocalError> {
+        let mut page = Vec::new();
+        let Some(tree) = self.owned.trees.get(store) else {
+            return Ok(page);
+        };
+        let mut newest = self.layer.scan(store, prefix, after).peekable();
+        let mut newer = self.owned.open.scan(store, prefix, after).peekable();
+        let mut old = tree.scan(prefix, after);
+        let mut old_next = old.next().transpose()?;
+        while page.len() < PAGE_BYTES {
+            let heads = [
+                newest.peek().map(|(key, _)| *key),
+                newer.peek().map(|(key, _)| *key),
+                old_next.as_ref().map(|(key, _)| key.as_slice()),
+            ];
+            let Some(key) = heads.into_iter().flatten().min().map(<[u8]>::to_vec) else {
+                break;
+            };
+            let mut entry = None;
+            if let Some((_, committed)) = old_next.take_if(|(at, _)| *at == key) {
+                entry = Some(committed);
+                old_next = old.next().transpose()?;
+            }
+            for changes in [&mut newer as &mut dyn Heads<'_>, &mut newest] {
+                if let Some(changed) = changes.take(&key) {
+                    entry.clone_from(changed);
+                }
+            }
+            if let Some(entry) = entry.filter(|entry| entry.is_alive(time_ms)) {
+                put(&mut page, &key, &entry.value);
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// Changes in the order of their keys, taken one by one.
+trait Heads<'a> {
+    fn take(&mut self, key: &[u8]) -> Option<&'a Option<Entry>>;
+}
+
+impl<'a, I: Iterator<Item = (&'a [u8], &'a Option<Entry>)>> Heads<'a> for std::iter::Peekable<I> {
+    fn take(&mut self, key: &[u8]) -> Option<&'a Option<Entry>> {
+        self.next_if(|(at, _)| *at == key).map(|(_, changed)| changed)
+    }
+}
+
+/// What one store of one partition writes into its changelog.
+#[derive(Debug)]
+pub struct Writes {
+    pub store: usize,
+    entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    mark: Vec<u8>,
+}
+
+impl Writes {
+    /// Key and value of each record; no value deletes. The mark comes last.
+    pub fn records(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let entries = self.entries.iter();
+        let entries = entries.map(|(key, value)| (key.as_slice(), value.as_deref()));
+        entries.chain([(MARK_KEY, Some(self.mark.as_slice()))])
+    }
+}
+
+impl Owned {
+    fn mark(&self, next: i64) -> Mark {
+        Mark {
+            topic_id: Arc::clone(&self.topic_id),
+            next,
+            time: self.time.clone(),
+        }
+    }
+
+    /// Deletes what expired, so that neither folder nor changelog keep it for ever. Nobody can tell:
+    /// it was not visible any more.
+    fn expire(&mut self) -> Result<(), LocalError> {
+        let Some(time_ms) = self.time.reached_ms() else {
+            return Ok(());
+        };
+        for (store, tree) in self.trees.iter().enumerate() {
+            for key in tree.expired(time_ms, EXPIRED_MAX)? {
+                if self.open.get(store, &key).is_none() {
+                    self.open.set(store, &key, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self, store: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let changes = self.open.of(store).into_iter().flatten();
+        changes
+            .map(|(key, entry)| (record::entry_key(key), entry.as_ref().map(Entry::to_bytes)))
+            .collect()
+    }
+}
+
+impl Inner {
+    /// The stage at work uses this store.
+    fn claim(&mut self, store: usize) -> Result<(), String> {
+        let Some(rules) = self.stores.get_mut(store) else {
+            return Err(format!(
+                "stage {}: the transform uses store number {store}, and the pipeline declares {}",
+                self.stage,
+                self.stores.len()
+            ));
+        };
+        match &rules.stage {
+            Some(stage) if **stage != *self.stage => Err(format!(
+                "stages {stage} and {} use the store {}: what they read would depend on how records are cut into \
+                 batches; declare a store for each",
+                self.stage, rules.name
+            )),
+            Some(_) => Ok(()),
+            None => {
+                rules.stage = Some(Arc::clone(&self.stage));
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes that the folder could not be read.
+    fn judge<T>(&mut self, read: Result<T, LocalError>) -> Result<T, String> {
+        read.map_err(|error| {
+            let trouble = error.to_string();
+            self.trouble = Some(trouble.clone());
+            trouble
+        })
+    }
+
+    /// A run that was not settled changed nothing.
+    fn put_back(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.owned.insert(run.partition, run.owned);
+        }
+    }
+}
+
+fn put(page: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+    page.extend_from_slice(&len(key));
+    page.extend_from_slice(&len(value));
+    page.extend_from_slice(key);
+    page.extend_from_slice(value);
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
