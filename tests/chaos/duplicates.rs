@@ -6,7 +6,6 @@
 //! repeat of them meanwhile. The store `memory` forgets with its process, so repeats may pass; nothing
 //! is lost.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
@@ -218,10 +217,7 @@ fn start(run: &Run, fixture: &Fixture) -> Result<Strait> {
 
 /// Ids that did not come through, and those that did more than once.
 fn count(fixture: &Fixture) -> Result<(usize, usize)> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for row in fixture.read("out")? {
-        *counts.entry(row.key_text()).or_default() += 1;
-    }
+    let counts = fixture.key_counts()?;
     let lost = usize::try_from(IDS)? - counts.len();
     let doubled = counts.values().filter(|count| **count > 1).count();
     Ok((lost, doubled))

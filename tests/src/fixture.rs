@@ -4,7 +4,7 @@
 //! through one guest, with short timeouts; a test changes what it is about. The
 //! file is written as JSON, which is YAML.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{self, Command};
@@ -219,6 +219,28 @@ impl Fixture {
     /// What a `read_committed` consumer finds in one of the topics.
     pub fn read(&self, short: &str) -> Result<Vec<Row>> {
         self.verifier().read(&self.topic(short), Isolation::ReadCommitted)
+    }
+
+    /// How often each key stands in `out`.
+    pub fn key_counts(&self) -> Result<BTreeMap<String, usize>> {
+        let mut counts = BTreeMap::new();
+        for row in self.read("out")? {
+            *counts.entry(row.key_text()).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    /// So many keys stand in `out`, each once.
+    pub fn check_each_key_once(&self, keys: usize) -> Result<()> {
+        let counts = self.key_counts()?;
+        ensure!(
+            counts.len() == keys,
+            "{} keys of {keys} came through",
+            counts.len()
+        );
+        let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+        ensure!(doubled.is_empty(), "{doubled:?}");
+        Ok(())
     }
 
     /// Waits until the group has committed the end of every partition of `in`.

@@ -1,6 +1,5 @@
 //! Messages that were sent again.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -22,23 +21,6 @@ fn messages(prefix: &str, count: i32, partitions: i32) -> Vec<Message> {
             .to_partition(n % partitions)
     };
     (0..count).map(message).collect()
-}
-
-/// How often each key stands in the output.
-fn counts(fixture: &Fixture) -> Result<BTreeMap<String, usize>> {
-    let mut counts = BTreeMap::new();
-    for row in fixture.read("out")? {
-        *counts.entry(row.key_text()).or_default() += 1;
-    }
-    Ok(counts)
-}
-
-fn each_once(fixture: &Fixture, ids: usize) -> Result<()> {
-    let counts = counts(fixture)?;
-    ensure!(counts.len() == ids, "{} ids of {ids} came through", counts.len());
-    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-    ensure!(doubled.is_empty(), "{doubled:?}");
-    Ok(())
 }
 
 fn repeated(strait: &Strait, fixture: &Fixture) -> Result<f64> {
@@ -72,7 +54,7 @@ fn repeats_are_dropped_whatever_dies_in_between() -> Result<()> {
         fixture.send(batch)?;
     }
     fixture.wait_worked_off(&mut strait)?;
-    each_once(&fixture, 900)?;
+    fixture.check_each_key_once(900)?;
     ensure!(
         repeated(&strait, &fixture)? >= 900.0,
         "{}",
@@ -100,7 +82,7 @@ fn one_process_knows_the_ids_of_all_its_partitions() -> Result<()> {
     fixture.send(&first)?;
     fixture.send(&elsewhere)?;
     fixture.wait_worked_off(&mut strait)?;
-    each_once(&fixture, 200)?;
+    fixture.check_each_key_once(200)?;
     ensure!((repeated(&strait, &fixture)? - 200.0).abs() < 0.5);
     let ratio = strait.metric("strait_duplicate_ratio", &[("pipeline", fixture.name())])?;
     ensure!(ratio.is_some_and(|ratio| (ratio - 0.5).abs() < 0.01), "{ratio:?}");

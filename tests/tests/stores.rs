@@ -1,6 +1,5 @@
 //! Message ids in stores that others share: Redis, PostgreSQL, MariaDB.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
@@ -42,17 +41,6 @@ fn start_command(fixture: &Fixture, mut command: Command) -> Result<Strait> {
     Ok(strait)
 }
 
-fn each_once(fixture: &Fixture, ids: usize) -> Result<()> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for row in fixture.read("out")? {
-        *counts.entry(row.key_text()).or_default() += 1;
-    }
-    ensure!(counts.len() == ids, "{} ids of {ids} came through", counts.len());
-    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-    ensure!(doubled.is_empty(), "{doubled:?}");
-    Ok(())
-}
-
 /// In other partitions, so that two lanes, and two processes, meet the same ids.
 fn whatever_dies(kind: Kind) -> Result<()> {
     let (mut fixture, _server) = fixture(kind, "kill")?;
@@ -69,7 +57,7 @@ fn whatever_dies(kind: Kind) -> Result<()> {
     let mut later = start(&fixture)?;
     fixture.send(&first)?;
     fixture.wait_worked_off(&mut later)?;
-    each_once(&fixture, 600)
+    fixture.check_each_key_once(600)
 }
 
 #[test]
@@ -103,10 +91,10 @@ fn while_it_is_away(kind: Kind) -> Result<()> {
         strait.metric("strait_dedup_store_errors_total", &[("pipeline", fixture.name())])? > Some(0.0),
         "nobody counted it"
     );
-    each_once(&fixture, 100)?;
+    fixture.check_each_key_once(100)?;
     server.start_again()?;
     fixture.wait_worked_off(&mut strait)?;
-    each_once(&fixture, 200)?;
+    fixture.check_each_key_once(200)?;
     server.freeze()?;
     fixture.send(&messages("c", 100, |n| n % 3))?;
     fixture.send(&messages("b", 100, |n| n % 3))?;
@@ -114,7 +102,7 @@ fn while_it_is_away(kind: Kind) -> Result<()> {
     server.thaw()?;
     fixture.wait_worked_off(&mut strait)?;
     wait::until_true("ready again", PATIENCE, || Ok(strait.get("/readyz")?.0 == 200))?;
-    each_once(&fixture, 300)
+    fixture.check_each_key_once(300)
 }
 
 #[test]

@@ -373,3 +373,34 @@ fn more_ids_than_a_lane_may_hold_stop_the_pipeline() {
     };
     assert!(reason.contains("window"), "{reason}");
 }
+
+/// The transaction commits, the lane is not told, and the group goes on without it meanwhile: the lane
+/// cannot tell by the offsets alone that the commit was its own.
+#[test]
+fn claims_of_a_commit_that_nobody_told_of_are_read_back() {
+    let soon = || Instant::now() + Duration::from_secs(1);
+    let inputs = keyed(inputs(1, 40, |_| "pass"), |_, offset| {
+        Some((offset % 10).to_string())
+    });
+    let log = Log::new(inputs, Faults::default(), 1);
+    let mut lane = lane_on(deduplicated(Then::Stop, in_changelog()), &log);
+    lane.replace_producer().unwrap();
+    while lane.open.as_ref().is_none_or(|open| open.records < 5) {
+        lane.round().unwrap();
+    }
+    lane.write_claims(soon()).unwrap();
+    let positions: Vec<_> = lane
+        .partitions
+        .iter()
+        .map(|partition| partition.position())
+        .collect();
+    let member = lane.consumer.member().unwrap();
+    let producer = lane.producer.as_mut().unwrap();
+    producer.send_offsets(&positions, &member, soon()).unwrap();
+    producer.commit(soon()).unwrap();
+    log.0.borrow_mut().generation += 1;
+    let unknown = TransactionError::NoVerdict(KafkaError::own("TIMED_OUT", "as told", true));
+    lane.recover(&unknown, true).unwrap();
+    assert_eq!(run(lane, &log), LaneEnd::Drained);
+    assert_eq!(outputs(&log, 0, 0).len(), 10);
+}
