@@ -11,6 +11,8 @@
 //! Invariants: style `strait` is UTF-8 text throughout; the reason never exceeds
 //! [`REASON_BYTES_MAX`], so a failure cannot make a letter too large to post.
 
+pub mod told;
+
 use std::borrow::Cow;
 
 use crate::kafka::Header;

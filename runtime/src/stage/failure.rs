@@ -18,6 +18,17 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    pub const ALL: [Self; 8] = [
+        Self::Reject,
+        Self::Retry,
+        Self::Trap,
+        Self::Deadline,
+        Self::Memory,
+        Self::Output,
+        Self::TooLarge,
+        Self::MissingId,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reject => "reject",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use strait_sdk::batch::Record;
 
 use crate::kafka::{Header, TopicPartition};
-use crate::lane::dead_letter::TRUNCATED;
+use crate::lane::dead_letter::told::Told;
 use crate::lane::provenance::{HEADER, Source};
 use crate::plan::HeaderStyle;
 use crate::stage::FailureKind;
@@ -122,18 +122,15 @@ impl Sources {
 
     /// Looks at a record of a topic that is used like this.
     pub fn look<R: Record>(&self, record: &R, topic: Use) -> Seen {
-        let source = || topic.outputs.then(|| last(record, HEADER)).flatten();
-        let Some(style) = topic.letters else {
-            return self.output(record, source());
-        };
-        let letter = names(style).offset;
-        let letter = last(record, letter);
-        match (source(), letter) {
-            (None, None) => Seen::Foreign(Foreign::Untraced),
-            (Some(source), None) => self.output(record, Some(source)),
+        let source = topic.outputs.then(|| last(record, HEADER)).flatten();
+        let letter = topic.letters.and_then(|style| {
+            let told = Told::read(record);
+            told.filter(|told| told.style == style)
+        });
+        match (source, letter) {
             // What a dead letter inherits from its record stands before what it says of it.
-            (Some(source), Some(letter)) if source.0 > letter.0 => self.output(record, Some(source)),
-            (_, Some(_)) => self.letter(record, style),
+            (_, Some(told)) => self.letter(&told, record),
+            (source, None) => self.output(record, source),
         }
     }
 
@@ -164,50 +161,33 @@ impl Sources {
         })
     }
 
-    fn letter<R: Record>(&self, record: &R, style: HeaderStyle) -> Seen {
-        let names = names(style);
-        let text = |name: &str| {
-            last(record, name)
-                .and_then(|(_, value)| value)
-                .and_then(|value| std::str::from_utf8(value).ok())
-        };
-        let pipeline = names.pipeline.map(text);
-        if pipeline.is_some_and(|pipeline| pipeline != Some(&self.pipeline)) {
+    fn letter(&self, told: &Told, record: &impl Record) -> Seen {
+        if told
+            .pipeline
+            .as_ref()
+            .is_some_and(|pipeline| **pipeline != *self.pipeline)
+        {
             return Seen::Foreign(Foreign::OtherPipeline);
         }
-        let number = |name: &str| {
-            let (_, value) = last(record, name)?;
-            integer(style, value?)
-        };
-        let (Some(partition), Some(offset)) = (number(names.partition), number(names.offset)) else {
-            return Seen::Foreign(Foreign::Unreadable);
-        };
-        let partition = i32::try_from(partition).unwrap_or(-1);
-        let input = match names.topic_id.and_then(text).filter(|id| !id.is_empty()) {
-            Some(id) => find(&self.by_id, id, partition),
-            None => text(names.topic).and_then(|name| find(&self.by_name, name, partition)),
+        let input = match &told.topic_id {
+            Some(id) => find(&self.by_id, id, told.partition),
+            None => find(&self.by_name, &told.topic, told.partition),
         };
         let Some(input) = input else {
             return Seen::Foreign(Foreign::OtherTopic);
         };
-        let kind = text(names.kind).map(|kind| kind.strip_prefix("strait.").unwrap_or(kind));
-        let module = names.module.and_then(text).filter(|module| !module.is_empty());
-        let is_truncated = last(record, "strait-error-truncated").is_some_and(|(at, value)| {
-            // Of this letter, and not of one that it repeats.
-            at + 1 == record.header_count() && value == TRUNCATED.1
-        });
-        let own = record.header_count().saturating_sub(names.count);
+        let module = told.module_sha256.as_ref();
         Seen::Letter(Letter {
             claim: Claim {
                 input,
-                offset,
+                offset: told.offset,
                 part: 0,
                 parts: 0,
             },
-            kind: kind.and_then(kind_of),
+            kind: told.kind,
             is_of_another_module: module
-                .is_some_and(|module| self.modules.iter().all(|known| **known != *module)),
-            digest: (!is_truncated).then(|| self.digests.of_record(record, own)),
+                .is_some_and(|module| self.modules.iter().all(|known| **known != **module)),
+            digest: (!told.is_truncated).then(|| self.digests.of_record(record, told.own_headers)),
         })
     }
 }
@@ -222,79 +202,6 @@ fn last<'r, R: Record>(record: &'r R, name: &str) -> Option<(usize, Option<&'r [
         let (found, value): Header<'r> = record.header(index)?;
         (found == name.as_bytes()).then_some((index, value))
     })
-}
-
-fn integer(style: HeaderStyle, value: &[u8]) -> Option<i64> {
-    if style == HeaderStyle::Spring {
-        let short = || value.try_into().map(i32::from_be_bytes).map(i64::from);
-        return value.try_into().map(i64::from_be_bytes).or_else(|_| short()).ok();
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-fn kind_of(text: &str) -> Option<FailureKind> {
-    use FailureKind::{Deadline, Memory, MissingId, Output, Reject, Retry, TooLarge, Trap};
-    [Reject, Retry, Trap, Deadline, Memory, Output, TooLarge, MissingId]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-}
-
-/// The headers of a style that tell what is asked here.
-struct Names {
-    /// How many headers a dead letter adds to those of its record.
-    count: usize,
-    topic: &'static str,
-    topic_id: Option<&'static str>,
-    partition: &'static str,
-    offset: &'static str,
-    kind: &'static str,
-    pipeline: Option<&'static str>,
-    module: Option<&'static str>,
-}
-
-const fn names(style: HeaderStyle) -> Names {
-    match style {
-        HeaderStyle::Strait => Names {
-            count: 11,
-            topic: "strait-error-topic",
-            topic_id: Some("strait-error-topic-id"),
-            partition: "strait-error-partition",
-            offset: "strait-error-offset",
-            kind: "strait-error-kind",
-            pipeline: Some("strait-error-pipeline"),
-            module: Some("strait-error-module"),
-        },
-        HeaderStyle::Streams => Names {
-            count: 5,
-            topic: "__streams.errors.topic",
-            topic_id: None,
-            partition: "__streams.errors.partition",
-            offset: "__streams.errors.offset",
-            kind: "__streams.errors.exception",
-            pipeline: None,
-            module: None,
-        },
-        HeaderStyle::Spring => Names {
-            count: 7,
-            topic: "kafka_dlt-original-topic",
-            topic_id: None,
-            partition: "kafka_dlt-original-partition",
-            offset: "kafka_dlt-original-offset",
-            kind: "kafka_dlt-exception-fqcn",
-            pipeline: Some("kafka_dlt-original-consumer-group"),
-            module: None,
-        },
-        HeaderStyle::Connect => Names {
-            count: 9,
-            topic: "__connect.errors.topic",
-            topic_id: None,
-            partition: "__connect.errors.partition",
-            offset: "__connect.errors.offset",
-            kind: "__connect.errors.exception.class.name",
-            pipeline: Some("__connect.errors.connector.name"),
-            module: None,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lane::dead_letter::{DeadLetter, LetterHeaders};
+use crate::lane::dead_letter::{DeadLetter, LetterHeaders, TRUNCATED};
 
 /// Headers, and nothing else.
 struct Headers(Vec<(Vec<u8>, Option<Vec<u8>>)>);
