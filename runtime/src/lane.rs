@@ -51,6 +51,7 @@ mod polling;
 pub mod provenance;
 mod recovery;
 mod repeats;
+pub mod replayed;
 pub mod report;
 mod restoring;
 pub mod resync;

@@ -12,6 +12,7 @@ use super::message_id::IdReader;
 use super::store::{Claims, StoreAway};
 use crate::fault::{self, Sabotage};
 use crate::kafka::TopicPartition;
+use crate::lane::replayed::first_coordinate;
 use crate::plan::{self, DedupMode, OnMissingId, OnStoreError, PipelineName};
 use crate::stage::{Failure, FailureKind, Sifted};
 
@@ -34,6 +35,8 @@ pub enum Mark {
 pub struct Dedup {
     plan: Arc<plan::Dedup>,
     ids: IdReader,
+    cluster_id: Arc<str>,
+    pipeline: PipelineName,
     holder: Holder,
 }
 
@@ -74,6 +77,8 @@ impl Dedup {
         };
         Self {
             ids: IdReader::new(plan.id.clone(), &scope),
+            cluster_id: cluster_id.into(),
+            pipeline: pipeline.clone(),
             holder,
             plan,
         }
@@ -154,20 +159,18 @@ impl Dedup {
             let Some(id) = self.ids.id_of(record) else {
                 continue;
             };
-            let coordinate = Coordinate {
-                topic_id: known_by(topic_id),
-                partition: partition.partition,
-                offset: record.offset(),
-            };
+            let coordinate = self.coordinate(partition, topic_id, record);
             places.push(place);
             claims.push(Claim { id, coordinate });
         }
         let verdicts = match &mut self.holder {
             Holder::AtOnce(store) => store.claim(&claims, now).map_err(Undecided::from),
             Holder::InTransaction(held) => {
-                let times = places.iter().filter_map(|place| records.get(*place));
-                let times: Vec<i64> = times.map(Record::timestamp_ms).collect();
-                held.claim(partition, &claims, &times)
+                let judged = places.iter().filter_map(|place| records.get(*place));
+                let judged: Vec<(i64, i64)> = judged
+                    .map(|record| (record.offset(), record.timestamp_ms()))
+                    .collect();
+                held.claim(partition, &claims, &judged)
                     .map_err(|unjudged| match unjudged {
                         Unjudged::Full { ids_max } => Undecided::Full { ids_max },
                         Unjudged::Restoring => StoreAway {
@@ -195,6 +198,30 @@ impl Dedup {
             plan: Arc::clone(&self.plan),
             marks,
         })
+    }
+
+    /// By what a record is known: where it stands, or if it was replayed, where it stood first.
+    ///
+    /// That must be before it, in the same topic, and where claims belong to a partition in the
+    /// same one.
+    fn coordinate<R: Record>(
+        &self,
+        partition: &TopicPartition,
+        topic_id: &Arc<str>,
+        record: &R,
+    ) -> Coordinate {
+        let number = partition.partition;
+        let any_partition = matches!(self.holder, Holder::AtOnce(_));
+        let first = first_coordinate(record, &self.cluster_id, self.pipeline.as_str()).filter(|first| {
+            let is_before = first.partition == number && (0..record.offset()).contains(&first.offset);
+            let is_elsewhere = first.partition != number && any_partition && first.offset >= 0;
+            *first.topic_id == **topic_id && (is_before || is_elsewhere)
+        });
+        Coordinate {
+            topic_id: known_by(topic_id),
+            partition: first.as_ref().map_or(number, |first| first.partition),
+            offset: first.map_or_else(|| record.offset(), |first| first.offset),
+        }
     }
 }
 
@@ -296,87 +323,4 @@ impl Judged {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::sync::Mutex;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::dedup::memory::MemoryClaims;
-    use crate::dedup::message_id::IdSource;
-    use crate::lane::testing::Rec;
-
-    fn dedup(mode: DedupMode, on_missing_id: OnMissingId) -> Dedup {
-        let window = Duration::from_mins(1);
-        let ids = NonZeroUsize::new(100).unwrap();
-        let plan = plan::Dedup {
-            id: IdSource::parse("json:/id").unwrap(),
-            id_definition: "json:/id".to_owned(),
-            window,
-            store: plan::ClaimStore::Memory { ids },
-            mode,
-            on_missing_id,
-            on_store_error: OnStoreError::Stop,
-            scope: None,
-        };
-        let store = Arc::new(Mutex::new(MemoryClaims::new(ids, window)));
-        let name = PipelineName::new("p").unwrap();
-        Dedup::new(Arc::new(plan), &name, "cluster", Holder::AtOnce(Box::new(store)))
-    }
-
-    fn judge(dedup: &mut Dedup, records: &[(i64, &str)]) -> Judged {
-        let records: Vec<Rec> = records
-            .iter()
-            .map(|(offset, id)| Rec::new(*offset, format!(r#"{{"id": "{id}"}}"#).as_bytes()))
-            .collect();
-        let partition = TopicPartition {
-            topic: "in".into(),
-            partition: 0,
-        };
-        dedup
-            .judge(&partition, &"topic".into(), &records, Instant::now())
-            .unwrap()
-    }
-
-    #[test]
-    fn later_ones_of_a_batch_and_of_later_batches_are_left_out() {
-        let mut dedup = dedup(DedupMode::Drop, OnMissingId::Pass);
-        let first = judge(&mut dedup, &[(0, "a"), (1, "a"), (2, "b"), (3, "")]);
-        let sifted = first.sifted().unwrap();
-        assert_eq!((sifted.passing, sifted.dropped), (vec![0, 2, 3], vec![1]));
-        assert!(sifted.failures.is_empty());
-        let counts = |checked, repeated, unidentified| Counts {
-            checked,
-            repeated,
-            unidentified,
-        };
-        assert_eq!(first.counts(4), counts(3, 1, 1));
-        assert_eq!(first.counts(1), counts(1, 0, 0), "only what is decided counts");
-        // Read again from there on.
-        let again = judge(&mut dedup, &[(2, "b"), (4, "b")]);
-        assert_eq!(again.sifted().unwrap().passing, [0]);
-        assert!(
-            judge(&mut dedup, &[(5, "c")]).sifted().is_none(),
-            "all of it passes"
-        );
-    }
-
-    #[test]
-    fn who_only_observes_leaves_nothing_out() {
-        let mut dedup = dedup(DedupMode::Observe, OnMissingId::Pass);
-        let judged = judge(&mut dedup, &[(0, "a"), (1, "a")]);
-        assert!(judged.sifted().is_none());
-        assert_eq!(judged.counts(2).repeated, 1);
-    }
-
-    #[test]
-    fn a_record_without_an_id_may_fail() {
-        for on_missing_id in [OnMissingId::DeadLetter, OnMissingId::Stop] {
-            let mut dedup = dedup(DedupMode::Drop, on_missing_id);
-            let sifted = judge(&mut dedup, &[(0, "a"), (1, "")]).sifted().unwrap();
-            let failed: Vec<_> = sifted.failures.iter().map(|f| (f.record, f.kind)).collect();
-            assert_eq!(failed, [(1, FailureKind::MissingId)]);
-            assert_eq!(sifted.passing, [0]);
-        }
-    }
-}
+mod tests;

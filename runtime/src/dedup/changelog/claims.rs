@@ -80,12 +80,12 @@ impl ChangelogClaims {
         self.restores.forget(partition);
     }
 
-    /// One verdict for each claim. `timestamps_ms` are those of the records.
+    /// One verdict for each claim. `records`: offset and timestamp of each.
     pub fn claim(
         &mut self,
         partition: &TopicPartition,
         claims: &[Claim],
-        timestamps_ms: &[i64],
+        records: &[(i64, i64)],
     ) -> Result<Vec<Verdict>, Unjudged> {
         if self.ids() > self.ids_max {
             return Err(Unjudged::Full {
@@ -93,12 +93,13 @@ impl ChangelogClaims {
             });
         }
         let owned = self.tables.get_mut(partition).ok_or(Unjudged::Restoring)?;
-        let verdicts = claims.iter().zip(timestamps_ms).map(|(claim, timestamp_ms)| {
-            owned.table.claim(Entry {
+        let verdicts = claims.iter().zip(records).map(|(claim, (at, timestamp_ms))| {
+            let entry = Entry {
                 id: claim.id,
                 offset: claim.coordinate.offset,
                 timestamp_ms: *timestamp_ms,
-            })
+            };
+            owned.table.claim(*at, entry)
         });
         Ok(verdicts.collect())
     }

@@ -29,14 +29,14 @@ pub struct Entry {
 pub struct Unreadable;
 
 /// Writes at most [`CLAIMS_MAX`] claims.
-pub fn write(reached_ms: Option<i64>, claims: &[Entry]) -> Vec<u8> {
+pub fn write<'e>(reached_ms: Option<i64>, claims: impl ExactSizeIterator<Item = &'e Entry>) -> Vec<u8> {
     let mut value = Vec::with_capacity(16 + claims.len() * 20);
     value.push(VERSION);
     // No time before 1970 is worth keeping.
     let reached = reached_ms.and_then(|ms| u64::try_from(ms).ok());
     put(&mut value, reached.map_or(0, |ms| ms.saturating_add(1)));
     let (mut offset, mut timestamp_ms) = (0, 0);
-    for claim in claims.iter().take(CLAIMS_MAX) {
+    for claim in claims.take(CLAIMS_MAX) {
         value.extend_from_slice(claim.id.as_bytes());
         put(&mut value, zigzag(claim.offset.wrapping_sub(offset)));
         put(&mut value, zigzag(claim.timestamp_ms.wrapping_sub(timestamp_ms)));
@@ -117,7 +117,7 @@ mod tests {
                 .map(|(id, offset, timestamp_ms)| Entry { id: MessageId::from_bytes(id), offset, timestamp_ms })
                 .collect();
             let mut read_back = Vec::new();
-            let reached = read(&write(reached_ms, &claims), |claim| read_back.push(claim)).unwrap();
+            let reached = read(&write(reached_ms, claims.iter()), |claim| read_back.push(claim)).unwrap();
             prop_assert_eq!(reached, reached_ms);
             prop_assert_eq!(read_back, claims);
         }
@@ -135,7 +135,7 @@ mod tests {
             offset: 1 << 40,
             timestamp_ms: 1_700_000_000_000,
         };
-        let value = write(None, &[claim]);
+        let value = write(None, [claim].iter());
         for end in 0..value.len() {
             // Without any claim it is whole.
             assert_eq!(read(&value[..end], |_| {}).is_ok(), end == 2, "{end}");

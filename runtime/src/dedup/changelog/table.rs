@@ -52,9 +52,9 @@ pub struct Written {
 pub struct Table {
     window_ms: i64,
     held: Ids,
-    /// Made since the last commit, in the order of their records. Those of records that are not
-    /// decided yet are among them.
-    open: Vec<Entry>,
+    /// Made since the last commit, in the order of their records, with the offsets of these. Those
+    /// of records that are not decided yet are among them.
+    open: Vec<(i64, Entry)>,
     /// The same, to look them up.
     open_ids: Ids,
     /// So many of `open` are in the changelog.
@@ -83,8 +83,9 @@ impl Table {
         Ok(())
     }
 
-    /// Claims the id for this record, unless another one holds it.
-    pub fn claim(&mut self, claim: Entry) -> Verdict {
+    /// Claims the id for the record at this offset, unless another one holds it. One that was
+    /// replayed claims by the offset that it had first.
+    pub fn claim(&mut self, at: i64, claim: Entry) -> Verdict {
         let held = self.open_ids.get(&claim.id).or_else(|| self.held.get(&claim.id));
         match held {
             Some(held) if held.offset == claim.offset => Verdict::First,
@@ -95,7 +96,7 @@ impl Table {
                     timestamp_ms: claim.timestamp_ms,
                 };
                 self.open_ids.insert(claim.id, held);
-                self.open.push(claim);
+                self.open.push((at, claim));
                 Verdict::First
             }
         }
@@ -115,10 +116,10 @@ impl Table {
         let written = values.map(|claims| Written {
             latest_ms: claims
                 .iter()
-                .map(|claim| claim.timestamp_ms)
+                .map(|(_, claim)| claim.timestamp_ms)
                 .max()
                 .unwrap_or_default(),
-            value: entry::write(reached, claims),
+            value: entry::write(reached, claims.iter().map(|(_, claim)| claim)),
         });
         let written = written.collect();
         self.written = decided;
@@ -127,13 +128,13 @@ impl Table {
 
     /// How many of `open` are of records before `next`.
     fn decided(&self, next: i64) -> usize {
-        self.open.partition_point(|claim| claim.offset < next)
+        self.open.partition_point(|(at, _)| *at < next)
     }
 
     /// The transaction committed: everything before `next` counts.
     pub fn committed(&mut self, next: i64) {
         let decided = self.decided(next);
-        for claim in self.open.drain(..decided) {
+        for (_, claim) in self.open.drain(..decided) {
             if self
                 .open_ids
                 .get(&claim.id)
@@ -211,6 +212,10 @@ mod tests {
         }
     }
 
+    fn judge(table: &mut Table, claim: Entry) -> Verdict {
+        table.claim(claim.offset, claim)
+    }
+
     fn restored(log: &[Written]) -> Table {
         let mut table = Table::new(WINDOW_MS);
         for written in log {
@@ -222,33 +227,61 @@ mod tests {
     #[test]
     fn what_commits_is_in_the_changelog_and_what_aborts_was_never_there() {
         let mut table = Table::new(WINDOW_MS);
-        assert_eq!(table.claim(claim(1, 0, 0)), Verdict::First);
-        assert_eq!(table.claim(claim(2, 1, 1)), Verdict::First);
+        assert_eq!(judge(&mut table, claim(1, 0, 0)), Verdict::First);
+        assert_eq!(judge(&mut table, claim(2, 1, 1)), Verdict::First);
         // Not decided in this transaction.
-        assert_eq!(table.claim(claim(3, 2, 2)), Verdict::First);
+        assert_eq!(judge(&mut table, claim(3, 2, 2)), Verdict::First);
         let values = table.write(2);
         table.committed(2);
         assert_eq!(table.write(2), []);
-        assert_eq!(table.claim(claim(3, 2, 2)), Verdict::First, "its own");
-        assert_eq!(table.claim(claim(3, 3, 3)), Verdict::Repeated);
+        assert_eq!(judge(&mut table, claim(3, 2, 2)), Verdict::First, "its own");
+        assert_eq!(judge(&mut table, claim(3, 3, 3)), Verdict::Repeated);
         table.aborted();
-        assert_eq!(table.claim(claim(3, 3, 3)), Verdict::First);
+        assert_eq!(judge(&mut table, claim(3, 3, 3)), Verdict::First);
 
         let mut next_owner = restored(&values);
-        assert_eq!(next_owner.claim(claim(1, 9, 9)), Verdict::Repeated);
-        assert_eq!(next_owner.claim(claim(2, 9, 9)), Verdict::Repeated);
-        assert_eq!(next_owner.claim(claim(3, 9, 9)), Verdict::First);
+        assert_eq!(judge(&mut next_owner, claim(1, 9, 9)), Verdict::Repeated);
+        assert_eq!(judge(&mut next_owner, claim(2, 9, 9)), Verdict::Repeated);
+        assert_eq!(judge(&mut next_owner, claim(3, 9, 9)), Verdict::First);
+    }
+
+    #[test]
+    fn a_replayed_record_is_the_one_that_it_was() {
+        let mut table = Table::new(WINDOW_MS);
+        judge(&mut table, claim(1, 3, 0));
+        let values = table.write(4);
+        table.committed(4);
+        // Put back at 7 what stood at 3, and again.
+        assert_eq!(table.claim(7, claim(1, 3, 0)), Verdict::First);
+        assert_eq!(judge(&mut table, claim(1, 8, 1)), Verdict::Repeated);
+        assert_eq!(table.write(9), [], "it is claimed already");
+        table.committed(9);
+        let mut next_owner = restored(&values);
+        assert_eq!(next_owner.claim(9, claim(1, 3, 0)), Verdict::First);
+        // Nobody knows its id any more: it claims it by where it stood first, when it is decided.
+        assert_eq!(table.claim(10, claim(2, 5, 0)), Verdict::First);
+        assert_eq!(table.write(10), [], "not decided yet");
+        let values = table.write(11);
+        table.committed(11);
+        assert_eq!(judge(&mut table, claim(2, 11, 1)), Verdict::Repeated);
+        let mut next_owner = restored(&values);
+        assert_eq!(next_owner.claim(12, claim(2, 5, 0)), Verdict::First, "read again");
+        assert_eq!(judge(&mut next_owner, claim(2, 13, 1)), Verdict::Repeated);
     }
 
     #[test]
     fn an_id_is_free_again_after_its_window_by_the_time_of_the_records() {
         let mut table = Table::new(WINDOW_MS);
-        table.claim(claim(1, 0, 5000));
-        assert_eq!(table.claim(claim(1, 1, 5999)), Verdict::Repeated);
-        assert_eq!(table.claim(claim(1, 2, 4001)), Verdict::Repeated, "late by less");
-        assert_eq!(table.claim(claim(1, 3, 6000)), Verdict::First);
-        assert_eq!(table.claim(claim(1, 4, 6500)), Verdict::Repeated);
-        assert_eq!(table.claim(claim(1, 3, 6000)), Verdict::First, "its own");
+        judge(&mut table, claim(1, 0, 5000));
+        assert_eq!(judge(&mut table, claim(1, 1, 5999)), Verdict::Repeated);
+        assert_eq!(
+            judge(&mut table, claim(1, 2, 4001)),
+            Verdict::Repeated,
+            "late by less"
+        );
+        assert_eq!(judge(&mut table, claim(1, 3, 6000)), Verdict::First);
+        assert_eq!(judge(&mut table, claim(1, 4, 6500)), Verdict::Repeated);
+        assert_eq!(judge(&mut table, claim(1, 3, 6000)), Verdict::First, "its own");
     }
 
     #[test]
@@ -258,11 +291,12 @@ mod tests {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&n.to_le_bytes());
             let timestamp_ms = if n % 10 == 0 { i64::MAX } else { n };
-            table.claim(Entry {
+            let claim = Entry {
                 id: MessageId::from_bytes(id),
                 offset: n,
                 timestamp_ms,
-            });
+            };
+            judge(&mut table, claim);
             if n % 100 == 99 {
                 table.write(n + 1);
                 table.committed(n + 1);
@@ -322,7 +356,7 @@ mod tests {
                 let batch = records.iter().zip(&expected).skip(committed).take(judged);
                 let mut count = 0_usize;
                 for (record, expected) in batch {
-                    prop_assert_eq!(table.claim(*record), *expected);
+                    prop_assert_eq!(judge(&mut table, *record), *expected);
                     count += 1;
                 }
                 let decided = count.saturating_sub(undecided);
