@@ -5,6 +5,7 @@
 pub mod build;
 pub mod check;
 pub mod dev;
+pub mod dlq;
 pub mod run;
 pub mod schema;
 pub mod verify;
@@ -48,6 +49,8 @@ enum Verb {
     Check(check::Args),
     /// Prove that the outputs hold each input exactly once, or list what does not
     Verify(verify::Args),
+    /// List, show, replay and purge dead letters
+    Dlq(dlq::Args),
     /// Print the JSON Schema of the pipeline file
     Schema(schema::Args),
 }
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Verb::Build(args) => build::run(&args),
         Verb::Check(args) => run_check(&args),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Dlq(args) => dlq::run(&args),
         Verb::Schema(args) => schema::run(&args),
     };
     result.unwrap_or_else(|error| {
@@ -98,6 +102,24 @@ pub fn load(
         tracing::warn!(code = finding.code.as_str(), "{finding}");
     }
     Ok(loaded)
+}
+
+/// The one pipeline of a file.
+fn one_pipeline(path: &Path, overrides: &OverrideArgs) -> Result<config::Checked, Findings> {
+    let overrides = Overrides::from(overrides.clone());
+    let config::Report { pipelines, findings } = config::report(&[path.to_owned()], &overrides);
+    if findings.has_errors() {
+        return Err(findings);
+    }
+    let mut pipelines = pipelines.into_iter();
+    match (pipelines.next(), pipelines.next()) {
+        (Some(checked), None) => Ok(checked),
+        _ => {
+            let (places, what) = (config::Places::new(path), "it holds several pipelines");
+            let several = places.error(Code::NameTaken, &KeyPath::root(), what, "name the file of one");
+            Err(std::iter::once(several).collect())
+        }
+    }
 }
 
 /// Says what is wrong with the configuration.

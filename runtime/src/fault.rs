@@ -21,7 +21,7 @@ pub use armed::*;
 
 use crate::kafka::{KafkaError, TransactionError};
 
-/// A moment in a lane's life.
+/// A moment in the life of a lane, or of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// The message ids of a batch are claimed, and nothing has begun with it. Passed by pipelines
@@ -49,9 +49,17 @@ pub enum Point {
     /// A producer was opened, at the start of a lane or in place of another, which has ended
     /// what that one left; nobody has asked yet what is committed.
     AfterInit,
+    /// Records that are replayed from the dead letters, and their marks, are acknowledged.
+    ReplayBeforeCommit,
+    /// Their commit is acknowledged, and nobody was told.
+    ReplayAfterCommit,
 }
 
 impl Point {
+    /// Those of `strait dlq`.
+    pub const OF_REPLAYS: [Self; 2] = [Self::ReplayBeforeCommit, Self::ReplayAfterCommit];
+
+    /// Those of a lane.
     pub const ALL: [Self; 11] = [
         Self::AfterClaim,
         Self::AfterBegin,
@@ -80,6 +88,8 @@ impl Point {
             Self::AfterCommit => "after-commit",
             Self::AfterAbort => "after-abort",
             Self::AfterInit => "after-init",
+            Self::ReplayBeforeCommit => "replay-before-commit",
+            Self::ReplayAfterCommit => "replay-after-commit",
         }
     }
 }

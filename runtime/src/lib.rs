@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod dedup;
 pub mod dev;
+pub mod dlq;
 pub mod fault;
 pub mod guest;
 pub mod health;

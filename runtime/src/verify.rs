@@ -52,12 +52,13 @@ use crate::stage::GuestFactory;
 use account::{Account, Seeing};
 use digest::Digests;
 use range::Asked;
-use reading::{Handler, Stretch, read};
+pub(crate) use reading::{Handler, Stretch, read};
 use recompute::{Expected, Recompute};
 use report::{ModuleName, Report};
 use source::{Sources, Use};
 use survey::Survey;
 
+pub(crate) use survey::insist;
 pub use trouble::Trouble;
 
 /// Nothing may come for so long.

@@ -173,11 +173,11 @@ impl Fixture {
         Ok(path)
     }
 
-    /// `strait VERB`, with folders of this fixture.
+    /// `strait VERB`, which may be two words, with folders of this fixture.
     pub fn command(&self, build: Build, verb: &str) -> Result<Command> {
         let mut command = Command::new(binary::strait(build)?);
         command
-            .arg(verb)
+            .args(verb.split(' '))
             .arg(self.write()?)
             .env("STRAIT_DATA_DIR", self.path("data"));
         command.env("STRAIT_CACHE_DIR", binary::kept_folder("cache")?);

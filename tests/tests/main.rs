@@ -2,6 +2,7 @@
 
 mod dedup;
 mod delivery;
+mod dlq;
 mod harness;
 mod hostile;
 mod identity;

@@ -11,9 +11,7 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::config::process::ProcessArgs;
-use crate::config::{
-    self, Checked, Code, Finding, Findings, KeyPath, OverrideArgs, Overrides, ProcessSettings,
-};
+use crate::config::{Checked, Code, Finding, Findings, KeyPath, OverrideArgs, ProcessSettings};
 use crate::guest::Engine;
 use crate::pipeline::modules;
 use crate::plan::{ModuleSource, Pipeline, Provenance};
@@ -115,22 +113,7 @@ fn asked(args: &Args) -> Asked {
 
 /// The one pipeline of the file, fit to be verified.
 fn pipeline(args: &Args) -> Result<Checked, Findings> {
-    let overrides = Overrides::from(args.overrides.clone());
-    let config::Report { pipelines, findings } = config::report(std::slice::from_ref(&args.path), &overrides);
-    if findings.has_errors() {
-        return Err(findings);
-    }
-    let mut pipelines = pipelines.into_iter();
-    let (Some(mut checked), None) = (pipelines.next(), pipelines.next()) else {
-        let places = config::Places::new(&args.path);
-        let what = "it holds several pipelines";
-        return Err(one(places.error(
-            Code::NameTaken,
-            &KeyPath::root(),
-            what,
-            "name the file of one",
-        )));
-    };
+    let mut checked = super::one_pipeline(&args.path, &args.overrides)?;
     if checked.pipeline.provenance != Provenance::Headers {
         return Err(one(checked.places.error(
             Code::ValueChoice,

@@ -180,7 +180,8 @@ impl Variable {
         if hit == 0 {
             return Err(self.bad("the first time is 1"));
         }
-        let point = Point::ALL.into_iter().find(|point| point.as_str() == name);
+        let mut points = Point::ALL.into_iter().chain(Point::OF_REPLAYS);
+        let point = points.find(|point| point.as_str() == name);
         let point = point.ok_or_else(|| self.unknown(name, &Point::ALL.map(Point::as_str)))?;
         Ok(Aim {
             point,
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn every_name_is_known() {
-        for point in Point::ALL {
+        for point in Point::ALL.into_iter().chain(Point::OF_REPLAYS) {
             let armed = parse(&[("STRAIT_FAIL_POINT", &format!("{}:3", point.as_str()))]).unwrap();
             let aim = armed.aim.unwrap();
             assert_eq!((aim.point, aim.hit, aim.action), (point, 3, Action::Kill));

@@ -83,6 +83,13 @@ pub fn look(plan: &Arc<Pipeline>) -> Result<Vec<Misfit>, KafkaError> {
     }
 }
 
+/// Finds the topic of the dead letters' marks, or makes it where it may.
+pub fn dead_letter_marks(plan: &Pipeline) -> Result<Capacity, Refusal> {
+    let mut misfits = Vec::new();
+    let found = internal::find_or_make_marks(&open(plan)?, plan, &mut misfits)?;
+    found.into_iter().next().ok_or(Refusal::Misfits(misfits))
+}
+
 /// Initialises a transactional id once and closes it: ends what it left open.
 pub fn fence(plan: &Pipeline, transactional_id: &str) -> Result<(), TransactionError> {
     let settings = ProducerSettings {

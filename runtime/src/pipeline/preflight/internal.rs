@@ -33,9 +33,34 @@ pub(super) fn find_or_make(
     plan: &Pipeline,
     misfits: &mut Vec<Misfit>,
 ) -> Result<Vec<Capacity>, KafkaError> {
+    find_or_make_all(admin, plan, wanted(admin, plan)?, misfits)
+}
+
+/// The topic that tells what has become of dead letters. Only who works with them needs it.
+pub(super) fn find_or_make_marks(
+    admin: &Admin,
+    plan: &Pipeline,
+    misfits: &mut Vec<Misfit>,
+) -> Result<Vec<Capacity>, KafkaError> {
+    let marks = Internal {
+        name: plan.name.dead_letter_marks_topic(),
+        partitions: 1,
+        settings: &[("cleanup.policy", "compact")],
+        because: "a letter whose mark expires would be replayed again",
+        grown: ("it needs one partition", "create it anew"),
+    };
+    find_or_make_all(admin, plan, vec![marks], misfits)
+}
+
+fn find_or_make_all(
+    admin: &Admin,
+    plan: &Pipeline,
+    topics: Vec<Internal>,
+    misfits: &mut Vec<Misfit>,
+) -> Result<Vec<Capacity>, KafkaError> {
     let mut capacities = Vec::new();
     let mut made = None;
-    for topic in wanted(admin, plan)? {
+    for topic in topics {
         match find(admin, &topic, misfits)? {
             Found::Yes(capacity) => capacities.push(capacity),
             Found::Amiss => {}

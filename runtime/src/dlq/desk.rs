@@ -1,0 +1,340 @@
+//! The cluster, the topic of the letters and that of their marks, and reading through them.
+//!
+//! Invariant: letters are read up to the last stable offset that was asked for first, so an
+//! open transaction of a lane holds nobody up; partitions one after the other, so that their
+//! order is always the same.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strait_sdk::batch::Record;
+
+use super::Trouble;
+use super::letter::{Letter, Owner, Place};
+use super::marks::{MARKS_MAX, Marks};
+use super::selection::Selection;
+use crate::kafka::admin::Admin;
+use crate::kafka::consumer::LibrdConsumer;
+use crate::kafka::ends::LogEnds;
+use crate::kafka::settings::ConsumerSettings;
+use crate::kafka::{Bounds, Consumer, KafkaError, TopicPartition, codes};
+use crate::pipeline::preflight::{self, Refusal};
+use crate::plan::Pipeline;
+use crate::verify::{self, Handler, Stretch, insist, read};
+
+/// One question to the cluster.
+pub const ANSWER: Duration = Duration::from_secs(10);
+/// Nothing may come for so long.
+const GIVE_UP: Duration = Duration::from_mins(1);
+/// A consumer is left behind if it does not end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The topic of marks has one.
+const MARKS_PARTITION: i32 = 0;
+
+/// Where all verbs begin.
+pub struct Desk {
+    pub plan: Arc<Pipeline>,
+    pub cluster_id: String,
+    /// Of the letters.
+    pub topic: Arc<str>,
+    pub topic_id: String,
+    pub owner: Owner,
+    pub admin: Admin,
+    partitions: i32,
+    client_id: String,
+}
+
+/// What a record of the topic is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    Ours(Letter),
+    /// A letter of another pipeline.
+    Others(Letter),
+    /// No dead letter in any style.
+    NoLetter(Place),
+}
+
+/// Told how many offsets are to be read, and how many were.
+pub type Progress<'a> = dyn FnMut(Passed) + 'a;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    Total(u64),
+    Offsets(u64),
+}
+
+impl Desk {
+    pub fn open(plan: &Arc<Pipeline>) -> Result<Self, Trouble> {
+        let Some(topic) = plan.dead_letter_topic() else {
+            return Err(Trouble::Usage(format!(
+                "{} writes no dead letters, so nothing says where they are; if it did, name the topic with --set \
+                 on_error.then=dead_letter --set on_error.dead_letter=TOPIC",
+                plan.name
+            )));
+        };
+        let client_id = format!("{}.dlq", plan.name);
+        let admin =
+            Admin::open(&plan.cluster, &client_id).map_err(|error| failed("create a client", error))?;
+        let cluster_id = insist("reach the cluster", || admin.cluster_id(ANSWER))?;
+        let described = insist(&format!("find the dead letters' topic {topic}"), || {
+            let mut described = admin.describe(&[topic], ANSWER)?;
+            described.pop().unwrap_or_else(|| Err(unknown(topic)))
+        })?;
+        Ok(Self {
+            cluster_id,
+            topic: topic.into(),
+            topic_id: described.id.unwrap_or_else(|| topic.to_owned()),
+            owner: Owner::new(plan),
+            partitions: described.partitions,
+            plan: Arc::clone(plan),
+            admin,
+            client_id,
+        })
+    }
+
+    /// The marks as an onlooker sees them: up to the last stable offset, none if there is no topic.
+    pub fn marks(&self) -> Result<Marks, Trouble> {
+        let partition = self.marks_partition();
+        let doing = format!("find the topic {}", partition.topic);
+        let exists = insist(&doing, || {
+            let mut described = self.admin.describe(&[&partition.topic], ANSWER)?;
+            match described.pop() {
+                Some(Ok(_)) => Ok(true),
+                Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => Err(error),
+                _ => Ok(false),
+            }
+        })?;
+        if !exists {
+            return Ok(Marks::new(&self.topic_id));
+        }
+        let bounds = insist("ask for the bounds of the marks", || {
+            self.admin.bounds(&partition, ANSWER)
+        })?;
+        self.read_marks(&partition, bounds)
+    }
+
+    /// All marks, for whoever has fenced all others that write them: up to the high watermark.
+    pub fn all_marks(&self) -> Result<Marks, Trouble> {
+        let partition = self.marks_partition();
+        let mut ends = LogEnds::open(&self.plan.cluster, &self.client_id)
+            .map_err(|error| failed("create a client", error))?;
+        let bounds = insist("ask for the bounds of the marks", || {
+            ends.bounds(&partition, ANSWER)
+        })?;
+        self.read_marks(&partition, bounds)
+    }
+
+    fn read_marks(&self, partition: &TopicPartition, bounds: Bounds) -> Result<Marks, Trouble> {
+        let mut marks = Marks::new(&self.topic_id);
+        let stretch = Stretch {
+            index: 0,
+            partition: partition.clone(),
+            from: bounds.start,
+            to: bounds.end,
+        };
+        self.reader()?.each(stretch, &mut |_| {}, &mut |record| {
+            marks
+                .take(record.key(), record.value())
+                .map_err(|unreadable| Trouble::Misfit {
+                    what: format!("{} at {}: {unreadable}", partition.topic, record.offset()),
+                    remedy: "run the newer version that has written it".to_owned(),
+                })?;
+            if marks.len() > MARKS_MAX {
+                return Err(Trouble::TooManyMarks {
+                    topic: partition.topic.to_string(),
+                    max: MARKS_MAX,
+                });
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(marks)
+    }
+
+    fn marks_partition(&self) -> TopicPartition {
+        TopicPartition {
+            topic: self.plan.name.dead_letter_marks_topic().into(),
+            partition: MARKS_PARTITION,
+        }
+    }
+
+    /// Finds the topic of the marks or makes it; says how large a record it takes.
+    pub fn make_marks_topic(&self) -> Result<usize, Trouble> {
+        let found = insist(
+            "find or create the topic of the marks",
+            || match preflight::dead_letter_marks(&self.plan) {
+                Ok(capacity) => Ok(Ok(capacity.message_bytes_max)),
+                Err(Refusal::Unreachable(error)) => Err(error),
+                Err(Refusal::Misfits(misfits)) => Ok(Err(misfits)),
+            },
+        )?;
+        found.map_err(|misfits| {
+            let first = misfits.into_iter().next();
+            let (what, remedy) = first
+                .map(|misfit| (misfit.what, misfit.remedy))
+                .unwrap_or_default();
+            Trouble::Misfit { what, remedy }
+        })
+    }
+
+    /// Hands over all records of the topic where what is selected stands, and what they are.
+    pub fn letters(
+        &self,
+        selection: &Selection,
+        progress: &mut Progress<'_>,
+        take: &mut dyn FnMut(&dyn Record, Read) -> Result<ControlFlow<()>, Trouble>,
+    ) -> Result<(), Trouble> {
+        let stretches = self.stretches(selection)?;
+        let total = stretches.iter().map(|stretch| stretch.to - stretch.from);
+        progress(Passed::Total(total.sum::<i64>().unsigned_abs()));
+        let mut reader = self.reader()?;
+        for stretch in stretches {
+            let partition = stretch.partition.partition;
+            let goes_on = reader.each(stretch, progress, &mut |record| {
+                let read = match Letter::read(partition, record) {
+                    Some(letter) if self.owner.owns(&letter) => Read::Ours(letter),
+                    Some(letter) => Read::Others(letter),
+                    None => Read::NoLetter(Place {
+                        partition,
+                        offset: record.offset(),
+                    }),
+                };
+                take(record, read)
+            })?;
+            if !goes_on {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn stretches(&self, selection: &Selection) -> Result<Vec<Stretch>, Trouble> {
+        let named = selection.places.iter().map(|place| place.partition);
+        if let Some(partition) = named
+            .chain(selection.partition)
+            .find(|partition| !(0..self.partitions).contains(partition))
+        {
+            let (topic, count) = (&self.topic, self.partitions);
+            let what = format!("{topic} has no partition {partition}; it has {count}, counted from 0");
+            return Err(Trouble::Usage(what));
+        }
+        let mut stretches = Vec::new();
+        for number in 0..self.partitions {
+            let range = selection.range(number);
+            if range.is_empty() {
+                continue;
+            }
+            let partition = self.partition(number);
+            let bounds = insist("ask for the bounds of the dead letters", || {
+                self.admin.bounds(&partition, ANSWER)
+            })?;
+            let (from, to) = (range.start.max(bounds.start), range.end.min(bounds.end));
+            if from < to {
+                stretches.push(Stretch {
+                    index: 0,
+                    partition,
+                    from,
+                    to,
+                });
+            }
+        }
+        Ok(stretches)
+    }
+
+    /// The numbers of the letters' partitions.
+    pub fn partitions(&self) -> std::ops::Range<i32> {
+        0..self.partitions
+    }
+
+    /// One of the letters' partitions.
+    pub fn partition(&self, number: i32) -> TopicPartition {
+        TopicPartition {
+            topic: Arc::clone(&self.topic),
+            partition: number,
+        }
+    }
+
+    /// A reader of whatever topic.
+    pub fn reader(&self) -> Result<Reader, Trouble> {
+        let settings = ConsumerSettings {
+            cluster: self.plan.cluster.clone(),
+            group: self.plan.name.to_string(),
+            client_id: self.client_id.clone(),
+            timeouts: self.plan.timeouts,
+        };
+        let consumer = LibrdConsumer::open(&settings).map_err(|error| failed("create a client", error))?;
+        Ok(Reader(Some(consumer)))
+    }
+}
+
+pub fn failed(doing: &str, error: KafkaError) -> Trouble {
+    let doing = doing.to_owned();
+    verify::Trouble::Kafka { doing, error }.into()
+}
+
+fn unknown(topic: &str) -> KafkaError {
+    KafkaError::own(
+        "NO_ANSWER",
+        &format!("the cluster did not describe {topic}"),
+        true,
+    )
+}
+
+/// Reads stretches, read-committed and in no group.
+pub struct Reader(Option<LibrdConsumer>);
+
+impl Reader {
+    /// Hands over the records of a stretch, until there is enough of it. False: there was enough.
+    pub fn each(
+        &mut self,
+        stretch: Stretch,
+        progress: &mut Progress<'_>,
+        take: &mut dyn FnMut(&dyn Record) -> Result<ControlFlow<()>, Trouble>,
+    ) -> Result<bool, Trouble> {
+        let Some(consumer) = &mut self.0 else {
+            return Ok(false);
+        };
+        let mut each = Each {
+            take,
+            progress,
+            flow: Ok(ControlFlow::Continue(())),
+        };
+        read(consumer, vec![stretch], GIVE_UP, &mut each)?;
+        Ok(each.flow?.is_continue())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.0.take() {
+            consumer.close(FAREWELL);
+        }
+    }
+}
+
+struct Each<'a, 'p> {
+    take: &'a mut dyn FnMut(&dyn Record) -> Result<ControlFlow<()>, Trouble>,
+    progress: &'a mut Progress<'p>,
+    flow: Result<ControlFlow<()>, Trouble>,
+}
+
+impl<R: Record> Handler<R> for Each<'_, '_> {
+    fn records(&mut self, _: &Stretch, records: &[R]) -> Result<bool, verify::Trouble> {
+        for record in records {
+            self.flow = (self.take)(record);
+            if !matches!(self.flow, Ok(ControlFlow::Continue(()))) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was deleted meanwhile is nobody's letter any more.
+    fn gap(&mut self, _: &Stretch, _: i64, _: i64) {}
+
+    fn end(&mut self, _: &Stretch) {}
+
+    fn progress(&mut self, offsets: u64) {
+        (self.progress)(Passed::Offsets(offsets));
+    }
+}
