@@ -80,6 +80,8 @@ impl PipelineName {
     /// The topic that keeps what this store holds for records of this input topic.
     pub fn state_topic(&self, store: &str, input: &str) -> String {
         format!("__strait.{}.state.{store}.{input}", self.0)
+    }
+
     /// The compacted topic that keeps what has become of dead letters.
     pub fn dead_letter_marks_topic(&self) -> String {
         format!("__strait.{}.dlq", self.0)
