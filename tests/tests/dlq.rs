@@ -161,7 +161,8 @@ fn letters_of_every_style_are_listed_and_shown() -> Result<()> {
     let letters = listed(&fixture, &[])?;
     ensure!(texts(&letters, "/style") == styles, "{letters:#?}");
     ensure!(texts(&letters, "/kind") == ["reject"; 4], "{letters:#?}");
-    ensure!(texts(&letters, "/origin/topic") == [fixture.topic("in"); 4]);
+    let topic = fixture.topic("in");
+    ensure!(texts(&letters, "/origin/topic") == [topic.as_str(); 4]);
     for ((letter, style), offset) in letters.iter().zip(styles).zip(0..) {
         ensure!(
             letter.pointer("/origin/offset") == Some(&json!(offset)),
@@ -456,10 +457,7 @@ fn a_letter_that_does_not_hold_its_record_is_replayed_from_where_it_stood() -> R
     fixture.set("on_error.then", json!("dead_letter"))?;
     fixture.set("on_error.dead_letter", json!(fixture.topic("dlq")))?;
     fixture.set("on_error.limit", json!("none"))?;
-    let long = |n: i32| {
-        let value = format!("reject:{}", "x".repeat(3000));
-        Message::new(format!("k{n}"), value).with_header("h", Some(b"1"))
-    };
+    let long = |n: i32| Message::new(format!("k{n}"), "reject:later").with_header("h", Some(&[b'x'; 3000]));
     fixture.send(&[long(0), long(1)])?;
     work_off(&fixture)?;
     let letters = listed(&fixture, &[])?;

@@ -93,28 +93,28 @@ impl Desk {
         })
     }
 
-    /// The marks as an onlooker sees them: up to the last stable offset, none if there is no topic.
+    /// The marks as an onlooker sees them; none if there is no topic of them.
     pub fn marks(&self) -> Result<Marks, Trouble> {
-        let partition = self.marks_partition();
-        let doing = format!("find the topic {}", partition.topic);
-        let exists = insist(&doing, || {
-            let mut described = self.admin.describe(&[&partition.topic], ANSWER)?;
+        let topic = self.marks_partition().topic;
+        let exists = insist(&format!("find the topic {topic}"), || {
+            let mut described = self.admin.describe(&[&topic], ANSWER)?;
             match described.pop() {
                 Some(Ok(_)) => Ok(true),
                 Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => Err(error),
                 _ => Ok(false),
             }
         })?;
-        if !exists {
-            return Ok(Marks::new(&self.topic_id));
+        if exists {
+            self.all_marks()
+        } else {
+            Ok(Marks::new(&self.topic_id))
         }
-        let bounds = insist("ask for the bounds of the marks", || {
-            self.admin.bounds(&partition, ANSWER)
-        })?;
-        self.read_marks(&partition, bounds)
     }
 
-    /// All marks, for whoever has fenced all others that write them: up to the high watermark.
+    /// All marks, for whoever has fenced all others that write them.
+    ///
+    /// They are read up to the high watermark: a commit is acknowledged before its markers are
+    /// written, which the last stable offset waits for.
     pub fn all_marks(&self) -> Result<Marks, Trouble> {
         let partition = self.marks_partition();
         let mut ends = LogEnds::open(&self.plan.cluster, &self.client_id)

@@ -7,11 +7,12 @@ use std::ops::ControlFlow;
 
 use super::Trouble;
 use super::desk::{ANSWER, Desk, Progress, Read};
-use super::ledger::Entry;
+use super::ledger::{Entry, Ledger};
 use super::letter::Place;
 use super::marks::{Mark, Marks};
 use super::replay;
 use super::selection::Selection;
+use crate::kafka::ProducerFactory;
 use crate::verify::insist;
 
 /// Marks in one transaction.
@@ -26,20 +27,62 @@ pub struct Deletion {
     pub before: i64,
 }
 
-/// How many letters are meant and wait.
-pub fn count(desk: &Desk, selection: &Selection, progress: &mut Progress<'_>) -> Result<u64, Trouble> {
-    let marks = desk.marks()?;
-    let mut count = 0;
-    desk.letters(selection, progress, &mut |_, read| {
-        count += u64::from(meant(selection, &marks, &read).is_some());
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(count)
+/// What there is to do, or what was done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Letters that are given up.
+    pub purged: u64,
+    pub deletions: Vec<Deletion>,
 }
 
-/// Marks them. Says how many.
-pub fn mark(desk: &Desk, selection: &Selection, progress: &mut Progress<'_>) -> Result<u64, Trouble> {
+/// What there is to do: letters to mark, if there is a selection, and what could be deleted then.
+pub fn look(
+    desk: &Desk,
+    selection: Option<&Selection>,
+    deletes: bool,
+    progress: &mut Progress<'_>,
+) -> Result<Report, Trouble> {
+    let marks = desk.marks()?;
+    let mut report = Report::default();
+    if let Some(selection) = selection {
+        desk.letters(selection, progress, &mut |_, read| {
+            report.purged += u64::from(meant(selection, &marks, &read).is_some());
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    if deletes {
+        report.deletions = deletions(desk, &marks, selection, progress)?;
+    }
+    Ok(report)
+}
+
+/// Does it.
+pub fn carry_out(
+    desk: &Desk,
+    selection: Option<&Selection>,
+    deletes: bool,
+    progress: &mut Progress<'_>,
+) -> Result<Report, Trouble> {
     let mut ledger = replay::open(desk, Vec::new())?;
+    let mut report = Report::default();
+    if let Some(selection) = selection {
+        report.purged = mark(desk, &mut ledger, selection, progress)?;
+    }
+    if deletes {
+        // By the marks that have committed.
+        report.deletions = deletions(desk, ledger.marks(), None, progress)?;
+        delete(desk, &mut ledger, &report.deletions)?;
+    }
+    Ok(report)
+}
+
+/// Says how many.
+fn mark<F: ProducerFactory>(
+    desk: &Desk,
+    ledger: &mut Ledger<'_, F>,
+    selection: &Selection,
+    progress: &mut Progress<'_>,
+) -> Result<u64, Trouble> {
     let (mut batch, mut marked) = (Vec::new(), 0);
     desk.letters(selection, progress, &mut |_, read| {
         let Some(place) = meant(selection, ledger.marks(), &read) else {
@@ -65,12 +108,12 @@ fn meant(selection: &Selection, marks: &Marks, read: &Read) -> Option<Place> {
 }
 
 /// What may be deleted of each partition, if `also` is done with too.
-pub fn deletions(
+fn deletions(
     desk: &Desk,
+    marks: &Marks,
     also: Option<&Selection>,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Deletion>, Trouble> {
-    let marks = desk.marks()?;
     let mut deletions = Vec::new();
     for partition in desk.partitions() {
         let bounds = insist("ask for the bounds of the dead letters", || {
@@ -107,15 +150,18 @@ pub fn deletions(
     Ok(deletions)
 }
 
-/// Deletes it for good. Then also the marks of what is gone are taken back.
-pub fn delete(desk: &Desk, deletions: &[Deletion]) -> Result<(), Trouble> {
+/// Deletes it for good. Then the marks of what is gone are taken back.
+fn delete<F: ProducerFactory>(
+    desk: &Desk,
+    ledger: &mut Ledger<'_, F>,
+    deletions: &[Deletion],
+) -> Result<(), Trouble> {
     for deletion in deletions {
         insist("delete records of the dead letters", || {
             desk.admin
                 .delete_before(&desk.partition(deletion.partition), deletion.before, ANSWER)
         })?;
     }
-    let mut ledger = replay::open(desk, Vec::new())?;
     for partition in desk.partitions() {
         let bounds = insist("ask for the bounds of the dead letters", || {
             desk.admin.bounds(&desk.partition(partition), ANSWER)

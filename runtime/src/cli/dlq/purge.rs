@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::dlq::Trouble;
 use crate::dlq::desk::Desk;
 use crate::dlq::letter::Place;
-use crate::dlq::purge::{self, Deletion};
+use crate::dlq::purge::{self, Deletion, Report};
 use crate::dlq::selection::State;
 
 use super::bar::Bar;
@@ -51,40 +51,26 @@ pub fn run(args: &Args, desk: &Desk) -> anyhow::Result<ExitCode> {
         let what = "there is no terminal to ask on: look with --dry-run, then say --yes";
         return Err(Trouble::Usage(what.to_owned()).into());
     }
+    let selection = marks.then_some(&selection);
     let bar = Bar::new("reading");
-    let mut show = |passed| bar.show(passed);
-    let mut purged = 0;
-    if marks {
-        purged = purge::count(desk, &selection, &mut show)?;
-    }
-    let mut deletions = Vec::new();
-    if args.delete {
-        deletions = purge::deletions(desk, marks.then_some(&selection), &mut show)?;
-    }
+    let mut report = purge::look(desk, selection, args.delete, &mut |passed| bar.show(passed))?;
     drop(bar);
-    let is_nothing = purged == 0 && deletions.is_empty();
-    if is_nothing || args.dry_run {
-        return print(args, purged, &deletions);
-    }
-    if !args.yes && !agreed(desk, purged, &deletions)? {
-        return print(args, 0, &[]);
-    }
-    if purged > 0 {
+    let is_nothing = report.purged == 0 && report.deletions.is_empty();
+    // Deleting also takes marks back whose letters the topic's retention has removed.
+    if !args.dry_run && (args.delete || !is_nothing) {
+        if !is_nothing && !args.yes && !agreed(desk, &report)? {
+            return print(args, &Report::default());
+        }
         let bar = Bar::new("purging");
-        purged = purge::mark(desk, &selection, &mut |passed| bar.show(passed))?;
+        report = purge::carry_out(desk, selection, args.delete, &mut |passed| bar.show(passed))?;
     }
-    if args.delete {
-        let bar = Bar::new("deleting");
-        // By the marks that have committed by now.
-        deletions = purge::deletions(desk, None, &mut |passed| bar.show(passed))?;
-        purge::delete(desk, &deletions)?;
-    }
-    print(args, purged, &deletions)
+    print(args, &report)
 }
 
 #[expect(clippy::print_stderr, reason = "this is where the command talks to its user")]
-fn agreed(desk: &Desk, purged: u64, deletions: &[Deletion]) -> anyhow::Result<bool> {
-    if purged > 0 {
+fn agreed(desk: &Desk, report: &Report) -> anyhow::Result<bool> {
+    let Report { purged, deletions } = report;
+    if *purged > 0 {
         eprintln!("{purged} dead letters of {} will never be replayed.", desk.topic);
     }
     for Deletion {
@@ -103,7 +89,8 @@ fn agreed(desk: &Desk, purged: u64, deletions: &[Deletion]) -> anyhow::Result<bo
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn print(args: &Args, purged: u64, deletions: &[Deletion]) -> anyhow::Result<ExitCode> {
+fn print(args: &Args, report: &Report) -> anyhow::Result<ExitCode> {
+    let Report { purged, deletions } = report;
     let mut out = std::io::stdout().lock();
     if args.json {
         let deleted = deletions.iter();
