@@ -274,7 +274,7 @@ where
         let over: Vec<TopicPartition> = self
             .partitions
             .iter()
-            .filter(|p| due(&p.held_until))
+            .filter(|p| due(&p.held_until) && !p.restoring.any())
             .map(|p| p.id.clone())
             .collect();
         if over.is_empty() {

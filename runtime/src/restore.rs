@@ -19,6 +19,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The name of the error that ends a reading nobody waits for any more.
 const NOT_WANTED: &str = "NOT_WANTED";
 
+/// The thread ended before its lane did.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the thread that reads changelogs is gone")]
+pub struct Gone;
+
 /// What a changelog is read into.
 pub trait Reads: Send + 'static {
     /// What comes back for a partition.
@@ -55,6 +60,10 @@ pub enum ReadError {
     Kafka(KafkaError),
     /// None does: it stops the pipeline.
     Final(String),
+    /// The same, of the place that it is read into.
+    Damaged(String),
+    /// The partition went elsewhere.
+    NotWanted,
 }
 
 impl From<KafkaError> for ReadError {
@@ -69,7 +78,7 @@ pub trait Restores<W, E>: fmt::Debug {
     fn begin(&mut self, partition: &TopicPartition, topic_id: &Arc<str>);
 
     /// What is whole now, each once.
-    fn finished(&mut self) -> Vec<Restored<W>>;
+    fn finished(&mut self) -> Result<Vec<Restored<W>>, Gone>;
 
     /// Nobody waits for this partition any more.
     fn forget(&mut self, partition: &TopicPartition);
@@ -167,11 +176,19 @@ impl<R: Reads> Restores<R::Whole, R::Errand> for Restorer<R> {
         }));
     }
 
-    fn finished(&mut self) -> Vec<Restored<R::Whole>> {
-        let wanted = lock(&self.wanted);
-        let done = self.done.try_iter();
-        let waited_for = done.filter(|(number, restored)| wanted.get(&restored.partition) == Some(number));
-        waited_for.map(|(_, restored)| restored).collect()
+    fn finished(&mut self) -> Result<Vec<Restored<R::Whole>>, Gone> {
+        let mut finished = Vec::new();
+        loop {
+            match self.done.try_recv() {
+                Ok((number, restored)) => {
+                    if lock(&self.wanted).get(&restored.partition) == Some(&number) {
+                        finished.push(restored);
+                    }
+                }
+                Err(mpsc::TryRecvError::Empty) => return Ok(finished),
+                Err(mpsc::TryRecvError::Disconnected) => return Err(Gone),
+            }
+        }
     }
 
     fn forget(&mut self, partition: &TopicPartition) {
@@ -245,7 +262,8 @@ impl<R: Reads> Reading<R> {
                     (self.progress)(&job.partition, Some(1.0));
                     Ok(whole)
                 }
-                Err(ReadError::Final(reason)) => Err(reason),
+                Err(ReadError::Final(reason) | ReadError::Damaged(reason)) => Err(reason),
+                Err(ReadError::NotWanted) => return None,
                 Err(ReadError::Kafka(error)) if error.name == NOT_WANTED => return None,
                 Err(ReadError::Kafka(error)) => {
                     tracing::warn!(partition = %job.partition, %error, "its changelog cannot be read yet");

@@ -63,6 +63,14 @@ where
             OnGap::Earliest => bounds.start,
             OnGap::Latest => bounds.end,
         };
+        if offset < next && self.state.is_some() {
+            return Err(Interrupt::Pipeline(format!(
+                "{id}: offset {next} is not in the log any more, which ends at {}, and the state has counted what stood \
+                 before it: going on from {offset} would count records twice. Delete the changelogs of this pipeline \
+                 (__strait.*.state.*) to begin without state",
+                bounds.end
+            )));
+        }
         tracing::warn!(partition = %id, from = next, to = offset, "a gap in the log: going on behind it");
         self.go_on_at(id, offset)
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use strait_sdk::batch::Record;
@@ -11,33 +11,55 @@ use strait_sdk::batch::Record;
 use crate::kafka::{Consumer, Produce, Producer, ProducerFactory, TopicPartition};
 use crate::restore::Restores;
 use crate::stage::{GuestFactory, Outcome};
-use crate::state::restore::{Back, Measure};
+use crate::state::local::{Folder, LocalError, Position};
+use crate::state::restore::{Back, Measure, Tickets};
 use crate::state::session::Session;
 
 use super::Lane;
 use super::control::Interrupt;
 use super::directory::Directory;
-use super::partitions::Partitions;
+use super::partitions::{Partitions, Standing};
 use super::work::Turn;
 
 /// How often the local copies are told how far they are. What was written since is read again after a
 /// restart.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long the offset is asked for that state is ahead of.
+const COMMITTED_WAIT: Duration = Duration::from_secs(2);
+
 /// The state of a lane's partitions, and where it comes back from.
 #[derive(Debug)]
 pub struct States {
     session: Rc<Session>,
+    folder: Folder,
+    tickets: Tickets,
     restores: Box<dyn Restores<Back, Measure>>,
     measured: HashMap<TopicPartition, Instant>,
     measure_interval: Duration,
+    /// How far changelogs reach, of partitions that have not committed since that was asked.
+    unproven: HashMap<TopicPartition, Vec<Position>>,
+}
+
+/// State that came back, and is ahead of where its partition starts.
+pub(super) struct Ahead {
+    pub id: TopicPartition,
+    pub next: i64,
 }
 
 impl States {
-    pub fn new(session: Rc<Session>, restores: Box<dyn Restores<Back, Measure>>) -> Self {
+    pub fn new(
+        session: Rc<Session>,
+        folder: Folder,
+        tickets: Tickets,
+        restores: Box<dyn Restores<Back, Measure>>,
+    ) -> Self {
         Self {
             session,
+            folder,
+            tickets,
             restores,
+            unproven: HashMap::new(),
             measured: HashMap::new(),
             measure_interval: MEASURE_INTERVAL,
         }
@@ -53,6 +75,12 @@ impl States {
 
     pub(super) fn restore(&mut self, id: &TopicPartition, topic_id: &Arc<str>) {
         self.session.forget(id);
+        self.unproven.remove(id);
+        let ticket = self.folder.assigned(id);
+        self.tickets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), ticket);
         self.restores.begin(id, topic_id);
     }
 
@@ -60,32 +88,58 @@ impl States {
         self.session.forget(id);
         self.restores.forget(id);
         self.measured.remove(id);
+        self.unproven.remove(id);
     }
 
-    /// Partitions whose state is whole.
+    /// Partitions whose state is whole, and those where it cannot be right.
     pub(super) fn restored<R: Record>(
         &mut self,
         partitions: &Partitions<R>,
-    ) -> Result<Vec<TopicPartition>, Interrupt> {
-        let mut back = Vec::new();
-        for restored in self.restores.finished() {
+    ) -> Result<(Vec<TopicPartition>, Vec<Ahead>), Interrupt> {
+        let (mut back, mut ahead) = (Vec::new(), Vec::new());
+        for restored in self.restores.finished().map_err(lane)? {
             let id = restored.partition;
             match restored.whole.map_err(Interrupt::Pipeline)? {
                 Back::Whole(whole) => {
                     let start = partitions
                         .get(&id)
                         .map_or(i64::MAX, |partition| partition.committed);
-                    if let Some(ahead) = whole.mark.as_ref().filter(|mark| mark.next > start) {
-                        return Err(Interrupt::Pipeline(ahead_of_offset(&id, ahead.next, start)));
+                    if let Some(mark) = whole.mark.as_ref().filter(|mark| mark.next > start) {
+                        ahead.push(Ahead { id, next: mark.next });
+                        continue;
                     }
                     self.session.own(id.clone(), restored.topic_id, whole);
                     self.measured.insert(id.clone(), Instant::now());
                     back.push(id);
                 }
-                Back::Reached(positions) => self.session.reached(&id, &positions).map_err(lane)?,
+                Back::Reached(positions) if self.session.is_of(&id, &positions) => {
+                    self.unproven.insert(id, positions);
+                }
+                Back::Reached(_) => return Err(Interrupt::Pipeline(made_again(&id))),
             }
         }
-        Ok(back)
+        Ok((back, ahead))
+    }
+
+    /// A copy that fails is built anew at the next start: who has it open cannot mend it.
+    fn interrupt(&self, error: &LocalError) -> Interrupt {
+        match error {
+            LocalError::Failed(_) => {
+                self.folder.condemn();
+                Interrupt::Pipeline(error.to_string())
+            }
+            LocalError::NotOwner => Interrupt::Lane(error.to_string()),
+        }
+    }
+
+    /// The transaction committed, with the records of this partition before `next`.
+    fn committed(&mut self, id: &TopicPartition, next: i64, now: Instant) -> Result<(), LocalError> {
+        self.session.committed(id, next)?;
+        if let Some(positions) = self.unproven.remove(id) {
+            self.session.reached(id, &positions)?;
+        }
+        self.measure(id, now);
+        Ok(())
     }
 
     /// Records with these timestamps are decided.
@@ -94,8 +148,9 @@ impl States {
     }
 
     /// Asks now and then how far the changelogs of this partition reach. The answer is taken between two
-    /// transactions, when nothing that this lane has written waits for its outcome; so all that lies
-    /// before it is stored.
+    /// transactions, when nothing that this lane has written waits for its outcome; and it counts only
+    /// when the next has committed, which proves that nobody else owned the partition when it was asked.
+    /// So all that lies before it is stored.
     fn measure(&mut self, id: &TopicPartition, now: Instant) {
         let due = |last: &Instant| now.duration_since(*last) >= self.measure_interval;
         if self.measured.get(id).is_some_and(due) {
@@ -103,6 +158,13 @@ impl States {
             self.restores.errand(id, Measure);
         }
     }
+}
+
+fn made_again(id: &TopicPartition) -> String {
+    format!(
+        "the changelog of {id} was deleted and made again: it holds only what has changed since. Stop all processes of \
+         this pipeline, delete its changelogs (__strait.*.state.*), and set its offsets to where it shall count from"
+    )
 }
 
 fn ahead_of_offset(id: &TopicPartition, next: i64, start: i64) -> String {
@@ -127,11 +189,14 @@ where
     G: GuestFactory + Clone,
 {
     /// A batch of so many records is about to run.
-    pub(super) fn begin_state(&self, turn: &Turn, count: usize) {
+    pub(super) fn begin_state(&self, turn: &Turn, count: usize) -> Result<(), Interrupt> {
         if let (Some(state), Some(partition)) = (&self.state, self.partitions.at(turn.slot)) {
             let records = partition.backlog.front(count).iter();
-            state.session.begin(&turn.id, records.map(Record::timestamp_ms));
+            if !state.session.begin(&turn.id, records.map(Record::timestamp_ms)) {
+                return Err(Interrupt::Lane(format!("the state of {} is not there", turn.id)));
+            }
         }
+        Ok(())
     }
 
     /// A record that failed behind a stage in which it changed the state (or when its outputs were
@@ -143,7 +208,7 @@ where
         };
         let failed = outcome.failures.iter().map(|failure| failure.record);
         if count > 1
-            && let Some(record) = state.session.first_changed(failed)
+            && let Some(record) = state.session.first_touched(failed)
         {
             partition.apart = partition.backlog.offset_at(record);
             self.stages.stop_before(outcome, record);
@@ -167,10 +232,32 @@ where
         }
     }
 
-    /// Why the local copy made the stages stop, if it did. It is built anew when the lane starts again.
+    /// Why the local copy made the stages stop, if it did.
     pub(super) fn local_trouble(&self) -> Option<Interrupt> {
-        let trouble = self.state.as_ref()?.session.take_trouble()?;
-        Some(Interrupt::Lane(trouble))
+        let state = self.state.as_ref()?;
+        let trouble = state.session.take_trouble()?;
+        Some(state.interrupt(&trouble))
+    }
+
+    /// The state of a partition is ahead of where it starts here. Either others have owned it meanwhile, and
+    /// committed; or somebody has set its offset back.
+    pub(super) fn look_again(&mut self, ahead: &Ahead) -> Result<(), Interrupt> {
+        let asked = self
+            .consumer
+            .committed(std::slice::from_ref(&ahead.id), COMMITTED_WAIT);
+        let committed = asked.ok().and_then(|committed| committed.first()?.1);
+        let Some(partition) = self.partitions.get_mut(&ahead.id) else {
+            return Ok(());
+        };
+        match committed {
+            Some(offset) if offset < ahead.next && !self.consumer.assignment_lost() => Err(
+                Interrupt::Pipeline(ahead_of_offset(&ahead.id, ahead.next, offset)),
+            ),
+            _ => {
+                partition.standing = Standing::Resolving;
+                Ok(())
+            }
+        }
     }
 
     /// Writes the changes of the open transaction.
@@ -184,7 +271,7 @@ where
             .filter(|partition| partition.records_in > 0)
         {
             let writes = state.session.writes(&partition.id, partition.next);
-            for writes in writes.map_err(lane)? {
+            for writes in writes.map_err(|error| state.interrupt(&error))? {
                 let Some(topic) = self.plan.state_topic_index(writes.store, &partition.id.topic) else {
                     continue;
                 };
@@ -213,18 +300,12 @@ where
             return Ok(());
         };
         let now = Instant::now();
-        for partition in self
+        let mut moved = self
             .partitions
             .iter()
-            .filter(|partition| partition.records_in > 0)
-        {
-            state
-                .session
-                .committed(&partition.id, partition.next)
-                .map_err(lane)?;
-            state.measure(&partition.id, now);
-        }
-        Ok(())
+            .filter(|partition| partition.records_in > 0);
+        let stored = moved.try_for_each(|partition| state.committed(&partition.id, partition.next, now));
+        stored.map_err(|error| state.interrupt(&error))
     }
 
     /// The transaction is gone.

@@ -54,14 +54,23 @@ where
             }
         }
         if let Some(state) = &mut self.state {
-            for id in state.restored(&self.partitions)? {
+            let (restored, ahead) = state.restored(&self.partitions)?;
+            for id in restored {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.restoring.state = false;
                     back.push(id);
                 }
             }
+            for ahead in ahead {
+                self.look_again(&ahead)?;
+            }
         }
-        back.retain(|id| self.partitions.get(id).is_some_and(|p| !p.restoring.any()));
+        // What waits for a retry is fetched when that is due.
+        let is_free = |id: &TopicPartition| {
+            let partition = self.partitions.get(id);
+            partition.is_some_and(|p| !p.restoring.any() && p.held_until.is_none())
+        };
+        back.retain(is_free);
         if back.is_empty() {
             return Ok(());
         }

@@ -143,7 +143,7 @@ where
         let Some(partition) = self.partitions.at(turn.slot) else {
             return Ok(());
         };
-        self.begin_state(turn, count);
+        self.begin_state(turn, count)?;
         let batch = partition.backlog.front(count);
         let sifted = turn.judged.as_ref().and_then(Judged::sifted);
         let started = Instant::now();

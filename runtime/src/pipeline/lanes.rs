@@ -26,7 +26,7 @@ use crate::plan::{Delivery, InputTopics, Pipeline};
 use crate::restore::Restorer;
 use crate::stage::Stages;
 use crate::state::local::Folder;
-use crate::state::restore::StateReads;
+use crate::state::restore::{StateReads, Tickets};
 use crate::state::session::Session;
 
 use super::preflight::Facts;
@@ -39,6 +39,8 @@ const RECORD_OVERHEAD_BYTES: usize = 512;
 pub struct LaneStarter<'a> {
     pub supervisor: &'a Supervisor,
     pub facts: &'a Facts,
+    /// The local copy of the state.
+    pub folder: Option<&'a Folder>,
     pub control: &'a LaneControl,
     pub ends: mpsc::Sender<(usize, LaneEnd)>,
 }
@@ -84,7 +86,7 @@ impl LaneStarter<'_> {
             control: self.control.clone(),
             budget: Arc::clone(&self.supervisor.budget),
             claims: self.supervisor.claims.clone(),
-            state: self.supervisor.state.clone(),
+            state: self.folder.cloned(),
             transactional_id: self
                 .supervisor
                 .identity
@@ -199,14 +201,16 @@ impl Seed {
         let stores: Vec<String> = self.plan.stores.iter().map(|store| store.name.clone()).collect();
         let session = Rc::new(Session::new(&self.plan.stores, &self.entry_bytes_max()));
         let progress = self.report.restoring(stores.clone());
+        let tickets = Tickets::default();
         let reads = StateReads {
             pipeline: self.plan.name.clone(),
             stores,
             folder: folder.clone(),
+            tickets: Arc::clone(&tickets),
         };
         let client_id = format!("{}.state", self.plan.name);
         let restorer = Restorer::start(self.plan.cluster.clone(), client_id, reads, progress)?;
-        let states = States::new(Rc::clone(&session), Box::new(restorer));
+        let states = States::new(Rc::clone(&session), folder.clone(), tickets, Box::new(restorer));
         Ok(Some((session, states)))
     }
 

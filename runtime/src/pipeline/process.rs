@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use anyhow::Context;
 use tokio::sync::mpsc;
 
 use crate::dedup::store::Stores;
@@ -14,7 +13,6 @@ use crate::health::Health;
 use crate::lane::commit_policy::CommitBudget;
 use crate::lane::control::LaneControl;
 use crate::plan::{Delivery, Pipeline, PipelineName};
-use crate::state::local::Folder;
 use crate::telemetry::failures::{FailureLog, Values};
 use crate::telemetry::metrics::Metrics;
 
@@ -97,7 +95,7 @@ impl Process {
                 modules,
                 budget: Arc::clone(&budget),
                 claims: plan.dedup.as_deref().map(Stores::new),
-                state: state_folder(&plan, &settings.data_dir, &identity)?,
+                state: state_folder(&plan, &settings.data_dir, &identity),
                 control: control.clone(),
                 until_end: settings.until_end,
                 plan: Arc::new(plan),
@@ -134,16 +132,9 @@ impl Process {
 }
 
 /// Where this instance keeps its copy of a pipeline's state.
-fn state_folder(plan: &Pipeline, data_dir: &Path, identity: &Identity) -> anyhow::Result<Option<Folder>> {
-    if plan.stores.is_empty() {
-        return Ok(None);
-    }
-    let path = data_dir
-        .join("state")
-        .join(identity.instance())
-        .join(plan.name.as_str());
-    let folder = Folder::open(&path).with_context(|| format!("pipeline {}", plan.name))?;
-    Ok(Some(folder))
+fn state_folder(plan: &Pipeline, data_dir: &Path, identity: &Identity) -> PathBuf {
+    let instances = data_dir.join("state");
+    instances.join(identity.instance()).join(plan.name.as_str())
 }
 
 fn transactional_ids(identity: &Identity, loaded: &[Loaded]) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! One pipeline: from its plan to its end.
 
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::lane::backoff::Backoff;
 use crate::lane::commit_policy::CommitBudget;
 use crate::lane::control::{LaneControl, LaneEnd};
 use crate::plan::{Pipeline, PipelineName};
-use crate::state::local::Folder;
+use crate::state::local::{Folder, LocalError};
 use crate::telemetry::failures::FailureLog;
 use crate::telemetry::metrics::PipelineMetrics;
 
@@ -34,8 +35,8 @@ pub struct Supervisor {
     pub budget: Arc<CommitBudget>,
     /// Where message ids are held; the lanes share what can be shared.
     pub claims: Option<Stores>,
-    /// The local copy of the state.
-    pub state: Option<Folder>,
+    /// Where the local copy of the state is.
+    pub state: PathBuf,
     pub control: LaneControl,
     pub metrics: PipelineMetrics,
     pub health: PipelineHealth,
@@ -81,10 +82,24 @@ impl Supervisor {
             Ok(None) => return PipelineEnd::Finished,
             Err(reason) => return PipelineEnd::Failed(reason),
         };
-        match self.fence_stale().and_then(|()| self.watch(&facts)) {
+        let folder = match self.state_folder() {
+            Ok(folder) => folder,
+            Err(error) => return PipelineEnd::Failed(error.to_string()),
+        };
+        match self
+            .fence_stale()
+            .and_then(|()| self.watch(&facts, folder.as_ref()))
+        {
             Ok(()) => PipelineEnd::Finished,
             Err(reason) => PipelineEnd::Failed(reason),
         }
+    }
+
+    fn state_folder(&self) -> Result<Option<Folder>, LocalError> {
+        if self.plan.stores.is_empty() {
+            return Ok(None);
+        }
+        Folder::open(&self.state).map(Some)
     }
 
     /// Asks until the cluster answers. `Ok(None)`: asked to stop meanwhile.
@@ -133,13 +148,14 @@ impl Supervisor {
     }
 
     /// Starts the lanes, and starts those again that ask for it, until all have ended.
-    fn watch(&self, facts: &Facts) -> Result<(), String> {
+    fn watch(&self, facts: &Facts, folder: Option<&Folder>) -> Result<(), String> {
         let (sender, ends) = mpsc::channel();
         // Of this pipeline alone: when it fails, the others of the process go on.
         let control = LaneControl::default();
         let starter = LaneStarter {
             supervisor: self,
             facts,
+            folder,
             control: &control,
             ends: sender,
         };

@@ -209,6 +209,7 @@ impl<'r> Run<'r> {
             return self.stop(origin, Stopped::Pipeline { reason });
         };
         if self.has_failed(origin) {
+            session.touch(origin);
             return ControlFlow::Continue(());
         }
         match session.write(origin, op) {

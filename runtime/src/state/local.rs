@@ -29,20 +29,31 @@ const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 const LOCK_GLANCE: Duration = Duration::from_millis(50);
 
+/// A file in a folder that is to be made anew.
+const CONDEMNED: &str = "condemned";
+
 /// Where the position of a tree stands.
 const POSITION_KEY: &[u8] = b"p";
 
 /// First byte of the index by expiry: `x`, the time in an order that bytes sort by, the key.
 const EXPIRY: u8 = b'x';
 
-/// The folder cannot be read or written.
+/// The longest key of an entry: what a tree takes, with what stands before it in the index.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize - 1 - size_of::<i64>();
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the local copy of the state fails: {0}")]
-pub struct LocalError(String);
+pub enum LocalError {
+    /// The folder cannot be read or written.
+    #[error("the local copy of the state fails: {0}; it is built anew at the next start")]
+    Failed(String),
+    /// Somebody else has taken the partition over since.
+    #[error("the state of this partition belongs to another lane now")]
+    NotOwner,
+}
 
 impl From<fjall::Error> for LocalError {
     fn from(error: fjall::Error) -> Self {
-        Self(error.to_string())
+        Self::Failed(error.to_string())
     }
 }
 
@@ -61,10 +72,15 @@ pub struct Position {
 #[derive(Clone)]
 pub struct Folder {
     database: Database,
-    /// Who may write a tree: the last who opened it. A thread that was still busy for the owner
-    /// before must not put back what is old.
-    owners: Arc<Mutex<HashMap<String, u64>>>,
+    path: Arc<Path>,
+    /// Who may change the trees of a partition: the last to whom it was assigned. A thread that is still
+    /// busy for the owner before must not put back what is old.
+    owners: Arc<Mutex<HashMap<TopicPartition, u64>>>,
 }
+
+/// That a partition was assigned. One that came later ends what it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
 
 impl std::fmt::Debug for Folder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,8 +89,11 @@ impl std::fmt::Debug for Folder {
 }
 
 impl Folder {
-    /// Opens it, or makes it anew if it cannot be read.
+    /// Opens it, or makes it anew if it cannot be read, or could not be read when it was used last.
     pub fn open(path: &Path) -> Result<Self, LocalError> {
+        if path.join(CONDEMNED).exists() {
+            remove(path)?;
+        }
         let open = || {
             Database::builder(path)
                 .cache_size(CACHE_BYTES)
@@ -93,36 +112,44 @@ impl Folder {
         let database = match database {
             Ok(database) => database,
             Err(fjall::Error::Locked) => {
-                return Err(LocalError(format!(
-                    "{} is in use by another process",
-                    path.display()
-                )));
+                let what = format!("{} is in use by another process", path.display());
+                return Err(LocalError::Failed(what));
             }
             Err(error) => {
                 tracing::warn!(folder = %path.display(), %error, "the local state cannot be read: it is built anew");
-                std::fs::remove_dir_all(path)
-                    .map_err(|error| LocalError(format!("{}: {error}", path.display())))?;
+                remove(path)?;
                 open()?
             }
         };
         Ok(Self {
             database,
+            path: path.into(),
             owners: Arc::default(),
         })
     }
 
-    /// The tree of one store of one input partition. Whoever held it before holds it no more.
-    pub fn tree(&self, store: &str, partition: &TopicPartition) -> Result<Tree, LocalError> {
-        let name = tree_name(store, partition);
-        let keyspace = self.keyspace(&name)?;
+    /// It cannot be trusted any more: the next start makes it anew.
+    pub fn condemn(&self) {
+        if let Err(error) = std::fs::write(self.path.join(CONDEMNED), []) {
+            tracing::warn!(folder = %self.path.display(), %error, "cannot mark the local state as damaged: remove the folder");
+        }
+    }
+
+    /// The partition is assigned. Whoever held its trees before holds them no more.
+    pub fn assigned(&self, partition: &TopicPartition) -> Ticket {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = owners.entry(name.clone()).or_default();
+        let owner = owners.entry(partition.clone()).or_default();
         *owner += 1;
+        Ticket(*owner)
+    }
+
+    /// The tree of one store of one input partition.
+    pub fn tree(&self, store: &str, partition: &TopicPartition, ticket: Ticket) -> Result<Tree, LocalError> {
         Ok(Tree {
             folder: self.clone(),
-            owner: *owner,
-            name,
-            keyspace,
+            ticket,
+            partition: partition.clone(),
+            keyspace: self.keyspace(&tree_name(store, partition))?,
         })
     }
 
@@ -131,6 +158,10 @@ impl Folder {
             KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
         })?)
     }
+}
+
+fn remove(path: &Path) -> Result<(), LocalError> {
+    std::fs::remove_dir_all(path).map_err(|error| LocalError::Failed(format!("{}: {error}", path.display())))
 }
 
 /// A name of bounded length, which topics do not have together with stores.
@@ -142,15 +173,15 @@ fn tree_name(store: &str, partition: &TopicPartition) -> String {
 /// One store of one input partition.
 pub struct Tree {
     folder: Folder,
-    owner: u64,
-    name: String,
+    ticket: Ticket,
+    partition: TopicPartition,
     keyspace: Keyspace,
 }
 
 impl std::fmt::Debug for Tree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tree")
-            .field("name", &self.name)
+            .field("partition", &self.partition)
             .finish_non_exhaustive()
     }
 }
@@ -192,23 +223,18 @@ impl Tree {
             })
     }
 
-    /// Keys of entries that are not there any more at this time, the oldest first; at most so many.
-    /// What was written again since is not among them.
+    /// Keys of entries that are not there any more at this time, the oldest first, out of so many that
+    /// may be. What was written again since is not among them.
     pub fn expired(&self, time_ms: i64, limit: usize) -> Result<Vec<Vec<u8>>, LocalError> {
         let mut expired = Vec::new();
         let end = expiry_key(time_ms.saturating_add(1), &[]);
-        for guard in self
-            .keyspace
-            .range::<Vec<u8>, _>((Bound::Included(vec![EXPIRY]), Bound::Excluded(end)))
-        {
+        let due = (Bound::Included(vec![EXPIRY]), Bound::Excluded(end));
+        for guard in self.keyspace.range::<Vec<u8>, _>(due).take(limit) {
             let index = guard.key()?;
             let key = decode(index.get(1 + size_of::<i64>()..))?;
             match self.get(key)? {
                 Some(entry) if !entry.is_alive(time_ms) => expired.push(key.to_vec()),
                 _ => self.keyspace.remove(index)?,
-            }
-            if expired.len() >= limit {
-                break;
             }
         }
         Ok(expired)
@@ -216,10 +242,7 @@ impl Tree {
 
     /// Stores all of it or nothing.
     pub fn apply(&self, batch: &Batch<'_>) -> Result<(), LocalError> {
-        let owners = self.folder.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if owners.get(&self.name) != Some(&self.owner) {
-            return Ok(());
-        }
+        let _owned = self.owned()?;
         let mut write = self.folder.database.batch();
         for (key, entry) in &batch.changes {
             match entry {
@@ -236,10 +259,21 @@ impl Tree {
             write.insert(&self.keyspace, MARK_KEY, mark.to_bytes());
         }
         if let Some(position) = batch.position {
-            let position = serde_json::to_vec(position).map_err(|error| LocalError(error.to_string()))?;
+            let position =
+                serde_json::to_vec(position).map_err(|error| LocalError::Failed(error.to_string()))?;
             write.insert(&self.keyspace, POSITION_KEY, position);
         }
         Ok(write.commit()?)
+    }
+
+    /// While this lives, nobody else comes to own it.
+    fn owned(&self) -> Result<impl Drop, LocalError> {
+        let owners = self.folder.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if owners.get(&self.partition) == Some(&self.ticket.0) {
+            Ok(owners)
+        } else {
+            Err(LocalError::NotOwner)
+        }
     }
 
     pub fn mark(&self) -> Result<Option<Mark>, LocalError> {
@@ -254,6 +288,7 @@ impl Tree {
 
     /// Forgets everything.
     pub fn clear(&self) -> Result<(), LocalError> {
+        let _owned = self.owned()?;
         Ok(self.keyspace.clear()?)
     }
 
@@ -271,5 +306,5 @@ fn expiry_key(time_ms: i64, key: &[u8]) -> Vec<u8> {
 }
 
 fn decode<T>(read: Option<T>) -> Result<T, LocalError> {
-    read.ok_or_else(|| LocalError("an entry is damaged".to_owned()))
+    read.ok_or_else(|| LocalError::Failed("an entry is damaged".to_owned()))
 }

@@ -41,7 +41,7 @@ impl Entry {
 }
 
 /// How far the records of an input partition are counted in a store. Written with every
-/// transaction that moves the partition.
+/// transaction that decides some of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     /// The id of the input topic.

@@ -3,10 +3,11 @@
 //! It is read on from where the copy stands; or from the beginning, if there is none, or if it is
 //! too old, or of a topic that is not there any more.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::local::{Batch, Folder, LocalError, Position, Tree};
+use super::local::{Batch, Folder, LocalError, Position, Ticket, Tree};
 use super::record::{self, Change, Entry, Mark};
 use super::session::Whole;
 use crate::kafka::changelog::{ChangelogReader, Written};
@@ -31,7 +32,12 @@ pub struct StateReads {
     /// Names of the stores, in their order.
     pub stores: Vec<String>,
     pub folder: Folder,
+    pub tickets: Tickets,
 }
+
+/// Under which assignment each partition is read. Given when a restore is asked for, and not when it is
+/// got round to: meanwhile the partition may be somebody else's.
+pub type Tickets = Arc<Mutex<HashMap<TopicPartition, Ticket>>>;
 
 /// What comes from the thread.
 #[derive(Debug)]
@@ -58,21 +64,11 @@ impl Reads for StateReads {
         topic_id: &Arc<str>,
         goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
     ) -> Result<Back, ReadError> {
-        let mut whole = Whole {
-            trees: Vec::new(),
-            mark: None,
-        };
-        for (place, store) in self.stores.iter().enumerate() {
-            let mut goes_on = |ratio| goes_on(overall(place, ratio, self.stores.len()));
-            let (tree, mark) = self.read_store(reader, partition, store, &mut goes_on)?;
-            if let Some(mark) = &mark {
-                belongs(mark, topic_id, partition, store).map_err(ReadError::Final)?;
-            }
-            let later = mark.filter(|mark| whole.mark.as_ref().is_none_or(|known| known.next < mark.next));
-            whole.mark = later.or(whole.mark);
-            whole.trees.push(tree);
+        let read = self.read_stores(reader, partition, topic_id, goes_on);
+        if matches!(read, Err(ReadError::Damaged(_))) {
+            self.folder.condemn();
         }
-        Ok(Back::Whole(whole))
+        read.map(Back::Whole)
     }
 
     fn run(
@@ -95,6 +91,36 @@ impl Reads for StateReads {
 }
 
 impl StateReads {
+    fn read_stores(
+        &self,
+        reader: &mut ChangelogReader,
+        partition: &TopicPartition,
+        topic_id: &Arc<str>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+    ) -> Result<Whole, ReadError> {
+        let Some(ticket) = self.ticket(partition) else {
+            return Err(LocalError::NotOwner.into());
+        };
+        let mut whole = Whole {
+            trees: Vec::new(),
+            changelog_ids: Vec::new(),
+            mark: None,
+        };
+        for (place, store) in self.stores.iter().enumerate() {
+            let mut goes_on = |ratio| goes_on(overall(place, ratio, self.stores.len()));
+            let (tree, id) = self.read_store(reader, partition, store, ticket, &mut goes_on)?;
+            let mark = tree.mark()?;
+            if let Some(mark) = &mark {
+                belongs(mark, topic_id, partition, store).map_err(ReadError::Final)?;
+            }
+            let later = mark.filter(|mark| whole.mark.as_ref().is_none_or(|known| known.next < mark.next));
+            whole.mark = later.or(whole.mark);
+            whole.trees.push(tree);
+            whole.changelog_ids.push(id);
+        }
+        Ok(whole)
+    }
+
     fn changelog_of(&self, store: &str, partition: &TopicPartition) -> TopicPartition {
         TopicPartition {
             topic: self.pipeline.state_topic(store, &partition.topic).into(),
@@ -107,35 +133,44 @@ impl StateReads {
         reader: &mut ChangelogReader,
         partition: &TopicPartition,
         store: &str,
+        ticket: Ticket,
         goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
-    ) -> Result<(Tree, Option<Mark>), ReadError> {
+    ) -> Result<(Tree, String), ReadError> {
         let changelog = self.changelog_of(store, partition);
-        let tree = self.folder.tree(store, partition).map_err(KafkaError::from)?;
+        let tree = self.folder.tree(store, partition, ticket)?;
         let id = reader.describe(&changelog.topic)?.id.unwrap_or_default();
         let bounds = reader
             .bounds(&changelog)
             .map_err(|error| grown(reader, partition, &changelog).map_or(error.into(), ReadError::Final))?;
-        let position = tree.position().map_err(KafkaError::from)?;
+        let position = tree.position()?;
         let mut stretch = bounds;
         if let Some(position) = position.filter(|position| is_of_use(position, &id, bounds)) {
             stretch.start = position.offset;
         } else {
-            tree.clear().map_err(KafkaError::from)?;
+            tree.clear()?;
         }
         let began = Instant::now();
         let mut filling = Filling::new(&tree, &id);
         let read = reader.read(&changelog, stretch, goes_on, &mut |written| {
             filling.take(&written)
         });
-        match read.and_then(|()| filling.finish(bounds.end)) {
-            Ok(bytes) => {
+        if let Some(failed) = filling.failed.take() {
+            return Err(failed.into());
+        }
+        match read {
+            Ok(()) => {
+                let bytes = filling.finish(bounds.end)?;
                 report(partition, store, stretch, bytes, began.elapsed());
-                let mark = tree.mark().map_err(KafkaError::from)?;
-                Ok((tree, mark))
+                Ok((tree, id))
             }
             Err(error) if error.name == UNREADABLE => Err(ReadError::Final(format!("{changelog}: {error}"))),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn ticket(&self, partition: &TopicPartition) -> Option<Ticket> {
+        let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.get(partition).copied()
     }
 }
 
@@ -179,6 +214,8 @@ struct Filling<'a> {
     next: i64,
     pending_bytes: usize,
     bytes: usize,
+    /// Why it could not be stored.
+    failed: Option<LocalError>,
 }
 
 impl<'a> Filling<'a> {
@@ -191,6 +228,7 @@ impl<'a> Filling<'a> {
             next: 0,
             pending_bytes: 0,
             bytes: 0,
+            failed: None,
         }
     }
 
@@ -207,18 +245,21 @@ impl<'a> Filling<'a> {
         self.bytes += bytes;
         self.pending_bytes += bytes;
         if self.pending_bytes >= BATCH_BYTES {
-            self.store(self.next)?;
+            self.store(self.next).map_err(|error| {
+                self.failed = Some(error);
+                KafkaError::own("NOT_STORED", "the local copy fails", true)
+            })?;
         }
         Ok(())
     }
 
     /// Gives how many bytes were read.
-    fn finish(mut self, end: i64) -> Result<usize, KafkaError> {
+    fn finish(mut self, end: i64) -> Result<usize, LocalError> {
         self.store(end)?;
         Ok(self.bytes)
     }
 
-    fn store(&mut self, offset: i64) -> Result<(), KafkaError> {
+    fn store(&mut self, offset: i64) -> Result<(), LocalError> {
         let position = Position {
             changelog_id: self.changelog_id.to_owned(),
             offset,
@@ -260,10 +301,13 @@ fn overall(place: usize, ratio: f64, stores: usize) -> f64 {
     (place as f64 + ratio) / stores.max(1) as f64
 }
 
-/// The folder may work again at the next try.
-impl From<LocalError> for KafkaError {
+/// A folder that fails stops the pipeline; where the partition went elsewhere, nobody waits any more.
+impl From<LocalError> for ReadError {
     fn from(error: LocalError) -> Self {
-        Self::own("LOCAL_STATE", &error.to_string(), true)
+        match error {
+            LocalError::Failed(_) => Self::Damaged(error.to_string()),
+            LocalError::NotOwner => Self::NotWanted,
+        }
     }
 }
 

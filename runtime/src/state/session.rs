@@ -18,7 +18,7 @@ use strait_sdk::StreamTime;
 use strait_sdk::batch::StateOp;
 
 use super::layer::Layer;
-use super::local::{Batch, LocalError, Position, Tree};
+use super::local::{Batch, KEY_BYTES_MAX, LocalError, Position, Tree};
 use super::record::{self, Entry, MARK_KEY, Mark, NEVER_MS};
 use crate::guest::StateAccess;
 use crate::kafka::TopicPartition;
@@ -42,7 +42,7 @@ struct Inner {
     /// Which stage is at work.
     stage: Arc<str>,
     /// Why the folder could not be read.
-    trouble: Option<String>,
+    trouble: Option<LocalError>,
 }
 
 #[derive(Debug)]
@@ -60,6 +60,7 @@ struct Rules {
 pub struct Owned {
     /// In the order of the stores.
     trees: Vec<Tree>,
+    changelog_ids: Vec<String>,
     topic_id: Arc<str>,
     /// As of the records decided in the open transaction, and as of the last that committed.
     time: StreamTime,
@@ -72,6 +73,8 @@ pub struct Owned {
 pub struct Whole {
     /// In the order of the stores.
     pub trees: Vec<Tree>,
+    /// Ids of their changelogs.
+    pub changelog_ids: Vec<String>,
     /// The latest of the stores' marks.
     pub mark: Option<Mark>,
 }
@@ -85,6 +88,8 @@ struct Run {
     /// The stream time of each record.
     times_ms: Vec<i64>,
     changes: Vec<Change>,
+    /// Records that wrote something, also what was refused: those behind them may have read it.
+    touched: HashSet<usize>,
     layer: Layer,
 }
 
@@ -131,6 +136,7 @@ impl Session {
         let time = whole.mark.map(|mark| mark.time).unwrap_or_default();
         let owned = Owned {
             trees: whole.trees,
+            changelog_ids: whole.changelog_ids,
             topic_id,
             committed_time: time.clone(),
             time,
@@ -162,6 +168,7 @@ impl Session {
                 .collect(),
             owned,
             changes: Vec::new(),
+            touched: HashSet::new(),
             layer: Layer::default(),
         });
         true
@@ -189,12 +196,22 @@ impl Session {
         let mut inner = self.0.borrow_mut();
         let store = usize::from(op.store);
         inner.claim(store).map_err(Refused::Pipeline)?;
+        if let Some(run) = &mut inner.run {
+            run.touched.insert(record);
+        }
         let Some(rules) = inner.stores.get(store) else {
-            return Err(Refused::Pipeline(format!("there is no store {store}")));
+            return Ok(());
         };
         let size = op.key.len().saturating_add(op.value.map_or(0, <[u8]>::len));
         if op.key.is_empty() {
             return Err(Refused::Entry("a key of the state must not be empty".to_owned()));
+        }
+        if op.key.len() > KEY_BYTES_MAX {
+            let what = format!(
+                "a key of the state has {} bytes, and {KEY_BYTES_MAX} fit",
+                op.key.len()
+            );
+            return Err(Refused::Entry(what));
         }
         if size > rules.entry_bytes_max {
             return Err(Refused::Entry(format!(
@@ -219,12 +236,18 @@ impl Session {
         Ok(())
     }
 
-    /// Of these records the first that changed the state in this run.
-    pub fn first_changed(&self, records: impl Iterator<Item = usize>) -> Option<usize> {
+    /// A record that has failed wrote something all the same.
+    pub fn touch(&self, record: usize) {
+        if let Some(run) = &mut self.0.borrow_mut().run {
+            run.touched.insert(record);
+        }
+    }
+
+    /// Of these records the first that wrote something in this run.
+    pub fn first_touched(&self, records: impl Iterator<Item = usize>) -> Option<usize> {
         let inner = self.0.borrow();
         let run = inner.run.as_ref()?;
-        let changed: HashSet<usize> = run.changes.iter().map(|change| change.record).collect();
-        records.filter(|record| changed.contains(record)).min()
+        records.filter(|record| run.touched.contains(record)).min()
     }
 
     /// The run is over: so many records are decided, of which these failed. Gives how many bytes the
@@ -301,6 +324,16 @@ impl Session {
         }
     }
 
+    /// Whether these are positions of the changelogs that the state of this partition came from.
+    pub fn is_of(&self, partition: &TopicPartition, positions: &[Position]) -> bool {
+        let inner = self.0.borrow();
+        let Some(owned) = inner.owned.get(partition) else {
+            return true;
+        };
+        let ids = positions.iter().map(|position| &position.changelog_id);
+        owned.changelog_ids.iter().eq(ids)
+    }
+
     /// The changelogs of this partition are in its trees up to these positions.
     pub fn reached(&self, partition: &TopicPartition, positions: &[Position]) -> Result<(), LocalError> {
         let inner = self.0.borrow();
@@ -316,18 +349,9 @@ impl Session {
         Ok(())
     }
 
-    /// Why the folder could not be read since this was asked last, if it could not. What it holds of
-    /// this lane's partitions is forgotten then.
-    pub fn take_trouble(&self) -> Option<String> {
-        let mut inner = self.0.borrow_mut();
-        let trouble = inner.trouble.take()?;
-        inner.put_back();
-        for tree in inner.owned.values().flat_map(|owned| &owned.trees) {
-            if let Err(error) = tree.clear() {
-                tracing::warn!(%error, "the local state cannot be cleared");
-            }
-        }
-        Some(trouble)
+    /// Why the folder could not be read since this was asked last, if it could not.
+    pub fn take_trouble(&self) -> Option<LocalError> {
+        self.0.borrow_mut().trouble.take()
     }
 }
 
@@ -336,6 +360,9 @@ impl StateAccess for Session {
         let store = usize::from(store);
         let mut inner = self.0.borrow_mut();
         inner.claim(store)?;
+        if key.len() > KEY_BYTES_MAX {
+            return Ok(None);
+        }
         let found = inner.run.as_ref().map_or(Ok(None), |run| run.get(store, key));
         let alive = inner.judge(found)?.filter(|entry| entry.is_alive(time_ms));
         Ok(alive.map(|entry| entry.value.into_vec()))
@@ -345,6 +372,9 @@ impl StateAccess for Session {
         let store = usize::from(store);
         let mut inner = self.0.borrow_mut();
         inner.claim(store)?;
+        if prefix.len().max(after.len()) > KEY_BYTES_MAX {
+            return Ok(Vec::new());
+        }
         let page = inner
             .run
             .as_ref()
@@ -489,9 +519,9 @@ impl Inner {
     /// Notes that the folder could not be read.
     fn judge<T>(&mut self, read: Result<T, LocalError>) -> Result<T, String> {
         read.map_err(|error| {
-            let trouble = error.to_string();
-            self.trouble = Some(trouble.clone());
-            trouble
+            let told = error.to_string();
+            self.trouble = Some(error);
+            told
         })
     }
 

@@ -63,7 +63,7 @@ impl ChangelogClaims {
     /// Partitions whose claims came back. The error stops the pipeline.
     pub fn restored(&mut self) -> Result<Vec<TopicPartition>, String> {
         let mut back = Vec::new();
-        for restored in self.restores.finished() {
+        for restored in self.restores.finished().map_err(|gone| gone.to_string())? {
             let owned = Owned {
                 table: restored.whole?,
                 topic_id: restored.topic_id,

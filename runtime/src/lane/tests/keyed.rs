@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::*;
 use crate::lane::keyed::States;
-use crate::restore::{Restored, Restores};
+use crate::restore::{Gone, Restored, Restores};
 use crate::state::local::{Batch, Folder, Position, Tree};
 use crate::state::record::{self, Change};
-use crate::state::restore::{Back, Measure};
+use crate::state::restore::{Back, Measure, Tickets};
 use crate::state::session::{Session, Whole};
 
 /// Each makes a folder of its own, which takes its time.
@@ -29,8 +29,20 @@ pub fn states(plan: &Pipeline, local: Local<'_>) -> (Rc<Session>, States) {
         folder: local.folder.clone(),
         begun: Vec::new(),
     };
-    let states = States::new(Rc::clone(&session), Box::new(restores));
+    let tickets = Tickets::default();
+    let states = States::new(
+        Rc::clone(&session),
+        local.folder.clone(),
+        tickets,
+        Box::new(restores),
+    );
     (session, states.measuring_always())
+}
+
+/// As the lane has it to which the partition is assigned now.
+fn tree(folder: &Folder, partition: &TopicPartition) -> Tree {
+    let ticket = folder.assigned(partition);
+    folder.tree("sums", partition, ticket).unwrap()
 }
 
 /// Reads on from where the local copy stands, and tells of it one call later.
@@ -48,7 +60,7 @@ impl fmt::Debug for FromLog {
 
 impl FromLog {
     fn tree(&self, partition: &TopicPartition) -> Tree {
-        self.folder.tree("sums", partition).unwrap()
+        tree(&self.folder, partition)
     }
 
     fn end(&self, partition: &TopicPartition) -> Position {
@@ -91,17 +103,18 @@ impl Restores<Back, Measure> for FromLog {
         drop(log);
         let whole = Whole {
             mark: tree.mark().unwrap(),
+            changelog_ids: vec!["changelog".to_owned()],
             trees: vec![tree],
         };
         self.tell(partition, topic_id, Back::Whole(whole));
     }
 
-    fn finished(&mut self) -> Vec<Restored<Back>> {
+    fn finished(&mut self) -> Result<Vec<Restored<Back>>, Gone> {
         let begun = std::mem::take(&mut self.begun);
         let (ready, rest): (Vec<_>, Vec<_>) = begun.into_iter().partition(|(asked, _)| *asked);
         self.begun = rest;
         self.begun.iter_mut().for_each(|(asked, _)| *asked = true);
-        ready.into_iter().map(|(_, restored)| restored).collect()
+        Ok(ready.into_iter().map(|(_, restored)| restored).collect())
     }
 
     fn forget(&mut self, partition: &TopicPartition) {
@@ -142,9 +155,9 @@ fn folder() -> (tempfile::TempDir, Folder) {
     (dir, folder)
 }
 
-/// Six keys in each partition.
-fn six_keys(inputs: Vec<Vec<Rec>>) -> Vec<Vec<Rec>> {
-    super::repeats::keyed(inputs, |_, offset| Some(format!("k{}", offset * 7 % 6)))
+/// Few enough that records of one batch share them.
+fn three_keys(inputs: Vec<Vec<Rec>>) -> Vec<Vec<Rec>> {
+    super::repeats::keyed(inputs, |_, offset| Some(format!("k{}", offset % 3)))
 }
 
 /// What one record after the other gives.
@@ -187,7 +200,7 @@ fn check(log: &Log, folder: &Folder, seed: u64) {
             topic: "in".into(),
             partition: i32::try_from(partition).unwrap(),
         };
-        let tree = folder.tree("sums", &id).unwrap();
+        let tree = tree(folder, &id);
         let held = tree.scan(&[], &[]).map(Result::unwrap);
         let held: u64 = held
             .map(|(_, entry)| u64::from_le_bytes((*entry.value).try_into().unwrap()))
@@ -205,7 +218,7 @@ fn whatever_fails_the_state_is_that_of_one_record_after_the_other() {
             rebalance: 20,
             flawed: None,
         };
-        let log = Log::new(six_keys(inputs(2, 60, mixed)), faults, seed);
+        let log = Log::new(three_keys(inputs(2, 60, mixed)), faults, seed);
         let (_dir, folder) = folder();
         let lane = keyed_lane(keeping_sums(dead_letters(), None), &log, &folder);
         assert_eq!(run(lane, &log), LaneEnd::Drained, "seed {seed}");
@@ -232,16 +245,19 @@ fn state_outlives_its_lane_and_its_folder() {
             "slow" | "retry" => "count",
             what => what,
         };
-        let log = Log::new(six_keys(inputs(2, 60, what)), faults, seed);
-        let (mut dir, mut local) = folder();
+        let log = Log::new(three_keys(inputs(2, 60, what)), faults, seed);
+        // Two, used in turn: each is behind what the other has seen.
+        let mut folders = [folder(), folder()];
         let mut lanes = 0;
         while !log.is_done() {
             lanes += 1;
             assert!(lanes < 1000, "seed {seed}: no progress");
-            if lanes % 3 == 0 {
-                (dir, local) = folder();
+            if lanes % 5 == 0 {
+                folders.swap(0, 1);
+                folders[0] = folder();
             }
-            let mut lane = keyed_lane(keeping_sums(dead_letters(), None), &log, &local);
+            folders.swap(0, 1);
+            let mut lane = keyed_lane(keeping_sums(dead_letters(), None), &log, &folders[0].1);
             if lane.replace_producer().is_err() {
                 continue;
             }
@@ -260,7 +276,8 @@ fn state_outlives_its_lane_and_its_folder() {
         }
         all_lanes += lanes;
         // A lane that owns them brings the folder up to the log.
-        let mut lane = keyed_lane(keeping_sums(dead_letters(), None), &log, &local);
+        let local = &folders[0].1;
+        let mut lane = keyed_lane(keeping_sums(dead_letters(), None), &log, local);
         while lane.replace_producer().is_err() {}
         for _ in 0..5 {
             if let Err(Interrupt::Transaction { error, in_commit }) = lane.round() {
@@ -268,8 +285,7 @@ fn state_outlives_its_lane_and_its_folder() {
             }
         }
         drop(lane);
-        check(&log, &local, seed);
-        drop(dir);
+        check(&log, local, seed);
     }
     assert!(all_lanes > SEEDS, "only {all_lanes} lanes");
 }
@@ -291,7 +307,7 @@ fn what_has_expired_is_gone_from_outputs_folder_and_log() {
         topic: "in".into(),
         partition: 0,
     };
-    let held = folder.tree("sums", &id).unwrap().count();
+    let held = tree(&folder, &id).count();
     // What expired within the last transaction is still there.
     assert!(held <= 30, "{held} entries are left");
     let mut alive = BTreeMap::new();
@@ -302,9 +318,45 @@ fn what_has_expired_is_gone_from_outputs_folder_and_log() {
     assert!(alive <= 31, "the changelog keeps {alive}");
 }
 
+/// What a record sees does not depend on how often it was read before.
+#[test]
+fn what_expires_is_the_same_whatever_fails() {
+    let records = || {
+        let mut records = three_keys(inputs(1, 120, |_| "count"));
+        for record in &mut records[0] {
+            // Forth, and now and then far back or ahead.
+            let wave = [0, 3, -40, 7, 55][usize::try_from(record.offset % 5).unwrap()];
+            record.timestamp_ms = 1_000_000 + (record.offset * 4 + wave) * 1000;
+        }
+        records
+    };
+    let outputs_of = |faults, seed| {
+        let log = Log::new(records(), faults, seed);
+        let (_dir, folder) = folder();
+        let mut plan = keeping_sums(dead_letters(), Some(Duration::from_mins(1)));
+        // The transform of these tests lets nothing expire within a call.
+        plan.stages[0].batch.records = NonZeroUsize::MIN;
+        assert_eq!(run(keyed_lane(plan, &log, &folder), &log), LaneEnd::Drained);
+        outputs(&log, 0, 0)
+    };
+    let undisturbed = outputs_of(Faults::default(), 1);
+    assert!(
+        undisturbed.iter().filter(|value| value.ends_with(":1")).count() > 3,
+        "nothing expires"
+    );
+    for seed in 0..SEEDS {
+        let faults = Faults {
+            transaction: 60,
+            rebalance: 20,
+            flawed: None,
+        };
+        assert_eq!(outputs_of(faults, seed), undisturbed, "seed {seed}");
+    }
+}
+
 #[test]
 fn an_offset_that_was_set_back_stops_the_pipeline() {
-    let log = Log::new(six_keys(inputs(1, 40, |_| "count")), Faults::default(), 1);
+    let log = Log::new(three_keys(inputs(1, 40, |_| "count")), Faults::default(), 1);
     let (_dir, folder) = folder();
     let plan = keeping_sums(dead_letters(), None);
     assert_eq!(

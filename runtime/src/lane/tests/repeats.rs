@@ -11,7 +11,7 @@ use crate::dedup::judge::Holder;
 use crate::dedup::memory::MemoryClaims;
 use crate::dedup::message_id::IdSource;
 use crate::dedup::store::{Claims, StoreAway};
-use crate::restore::{Restored, Restores};
+use crate::restore::{Gone, Restored, Restores};
 
 /// For one lane. Claims in the log need the log.
 pub fn holder(plan: &crate::plan::Dedup, log: Option<&Log>) -> Holder {
@@ -68,14 +68,14 @@ impl Restores<Table, Trim> for FromLog {
         self.begun.push((false, restored));
     }
 
-    fn finished(&mut self) -> Vec<Restored<Table>> {
+    fn finished(&mut self) -> Result<Vec<Restored<Table>>, Gone> {
         let (ready, rest) = std::mem::take(&mut self.begun)
             .into_iter()
             .partition(|(asked, _)| *asked);
         self.begun = rest;
         self.begun.iter_mut().for_each(|(asked, _)| *asked = true);
         let ready: Vec<(bool, Restored<Table>)> = ready;
-        ready.into_iter().map(|(_, restored)| restored).collect()
+        Ok(ready.into_iter().map(|(_, restored)| restored).collect())
     }
 
     fn forget(&mut self, partition: &TopicPartition) {
@@ -392,7 +392,7 @@ fn claims_of_a_commit_that_nobody_told_of_are_read_back() {
     let positions: Vec<_> = lane
         .partitions
         .iter()
-        .map(|partition| partition.position())
+        .map(crate::lane::partitions::Partition::position)
         .collect();
     let member = lane.consumer.member().unwrap();
     let producer = lane.producer.as_mut().unwrap();
