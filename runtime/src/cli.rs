@@ -112,14 +112,12 @@ fn one_pipeline(path: &Path, overrides: &OverrideArgs) -> Result<config::Checked
         return Err(findings);
     }
     let mut pipelines = pipelines.into_iter();
-    match (pipelines.next(), pipelines.next()) {
-        (Some(checked), None) => Ok(checked),
-        _ => {
-            let (places, what) = (config::Places::new(path), "it holds several pipelines");
-            let several = places.error(Code::NameTaken, &KeyPath::root(), what, "name the file of one");
-            Err(std::iter::once(several).collect())
-        }
+    if let (Some(checked), None) = (pipelines.next(), pipelines.next()) {
+        return Ok(checked);
     }
+    let (places, what) = (config::Places::new(path), "it holds several pipelines");
+    let several = places.error(Code::NameTaken, &KeyPath::root(), what, "name the file of one");
+    Err(std::iter::once(several).collect())
 }
 
 /// Says what is wrong with the configuration.

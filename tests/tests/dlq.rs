@@ -17,7 +17,7 @@ use strait_tests::verifier::Row;
 use strait_tests::wait;
 
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What `strait dlq` did.
 struct Said {

@@ -55,6 +55,12 @@ pub enum Read {
     NoLetter(Place),
 }
 
+/// Gets each record, and says whether to go on.
+type TakeRecord<'a> = dyn FnMut(&dyn Record) -> Result<ControlFlow<()>, Trouble> + 'a;
+
+/// The same, with what the record is.
+type TakeLetter<'a> = dyn FnMut(&dyn Record, Read) -> Result<ControlFlow<()>, Trouble> + 'a;
+
 /// Told how many offsets are to be read, and how many were.
 pub type Progress<'a> = dyn FnMut(Passed) + 'a;
 
@@ -182,7 +188,7 @@ impl Desk {
         &self,
         selection: &Selection,
         progress: &mut Progress<'_>,
-        take: &mut dyn FnMut(&dyn Record, Read) -> Result<ControlFlow<()>, Trouble>,
+        take: &mut TakeLetter<'_>,
     ) -> Result<(), Trouble> {
         let stretches = self.stretches(selection)?;
         let total = stretches.iter().map(|stretch| stretch.to - stretch.from);
@@ -289,7 +295,7 @@ impl Reader {
         &mut self,
         stretch: Stretch,
         progress: &mut Progress<'_>,
-        take: &mut dyn FnMut(&dyn Record) -> Result<ControlFlow<()>, Trouble>,
+        take: &mut TakeRecord<'_>,
     ) -> Result<bool, Trouble> {
         let Some(consumer) = &mut self.0 else {
             return Ok(false);
@@ -312,13 +318,13 @@ impl Drop for Reader {
     }
 }
 
-struct Each<'a, 'p> {
-    take: &'a mut dyn FnMut(&dyn Record) -> Result<ControlFlow<()>, Trouble>,
+struct Each<'a, 'p, 't> {
+    take: &'a mut TakeRecord<'t>,
     progress: &'a mut Progress<'p>,
     flow: Result<ControlFlow<()>, Trouble>,
 }
 
-impl<R: Record> Handler<R> for Each<'_, '_> {
+impl<R: Record> Handler<R> for Each<'_, '_, '_> {
     fn records(&mut self, _: &Stretch, records: &[R]) -> Result<bool, verify::Trouble> {
         for record in records {
             self.flow = (self.take)(record);

@@ -280,7 +280,7 @@ fn put<P: Producer>(
     deadline: Instant,
     refused: &mut Vec<FailedDelivery>,
 ) -> Result<(), TransactionError> {
-    let produced = Produce {
+    let outgoing = Produce {
         topic: record.topic,
         partition: record.partition,
         key: record.key.as_deref(),
@@ -289,7 +289,7 @@ fn put<P: Producer>(
         timestamp_ms: record.timestamp_ms,
         origin,
     };
-    produce(producer, &produced, deadline, refused)
+    produce(producer, &outgoing, deadline, refused)
 }
 
 /// What the client refuses by itself counts as refused by the broker.

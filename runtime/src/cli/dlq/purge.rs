@@ -15,6 +15,7 @@ use super::bar::Bar;
 use super::{Filters, Of};
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     #[command(flatten)]
     pub of: Of,

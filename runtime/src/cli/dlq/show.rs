@@ -52,7 +52,8 @@ struct Header {
 /// Text if it is some, else hexadecimal.
 #[derive(Debug, Serialize)]
 struct Bytes {
-    bytes: usize,
+    /// Of all of it.
+    length: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +162,7 @@ fn of(bytes: Option<&Bytes>) -> String {
         return "null".to_owned();
     };
     let cut = if bytes.cut {
-        format!(" ... ({} bytes)", bytes.bytes)
+        format!(" ... ({} bytes)", bytes.length)
     } else {
         String::new()
     };
@@ -201,7 +202,7 @@ impl Bytes {
             hex
         });
         Self {
-            bytes: all.len(),
+            length: all.len(),
             text: text.map(str::to_owned),
             hex,
             cut: shown.len() < all.len(),
