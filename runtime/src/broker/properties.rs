@@ -126,6 +126,8 @@ pub fn server(
         ("transaction.state.log.min.isr", in_sync.to_string()),
         // A group of one machine has nobody to wait for.
         ("group.initial.rebalance.delay.ms", "0".into()),
+        // Records may be dated long ago, by a sample or a test, and are wanted all the same.
+        ("log.retention.ms", "-1".into()),
         // The default of 128 MiB would take a third of the small heap.
         ("log.cleaner.dedupe.buffer.size", "8388608".into()),
     ];

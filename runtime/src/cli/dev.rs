@@ -43,8 +43,8 @@ pub struct Args {
     /// Partitions of the topics that are created
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
     partitions: i32,
-    /// Sample input, one JSON object with key, value and headers a line [default: NAME.sample.jsonl
-    /// beside NAME.yaml]
+    /// Sample input, one JSON object with key, value, headers, topic and timestamp a line, all of it
+    /// optional [default: NAME.sample.jsonl beside NAME.yaml]
     #[arg(long, value_name = "FILE")]
     sample: Option<PathBuf>,
     /// Sample records a second; 0 feeds nothing

@@ -1,5 +1,6 @@
 //! Sample input, produced at a steady rate, over and over, by a thread of its own.
 //!
+//! Timestamps that the sample sets move on with each round, so that time does not go back.
 //! An ordinary idempotent producer, so that what is counted as sent is in the topic once.
 
 use std::sync::Arc;
@@ -26,7 +27,6 @@ pub struct Feed {
     pub bootstrap: String,
     /// librdkafka settings that reaching the cluster takes.
     pub properties: Vec<(String, String)>,
-    pub topic: String,
     /// Records a second.
     pub rate: u32,
 }
@@ -118,11 +118,13 @@ impl Drop for Feeder {
 
 fn run(feed: &Feed, samples: &[Sample], producer: &ThreadedProducer<Reports>, counts: &Counts) {
     let mut pace = Pace::new(feed.rate, Instant::now());
-    let mut endless = samples.iter().cycle();
+    let span_ms = span(samples);
+    let rounds = (0..).map(|round: i64| round.saturating_mul(span_ms));
+    let mut endless = rounds.flat_map(|later_ms| samples.iter().map(move |sample| record(sample, later_ms)));
     while !counts.stop.load(Ordering::Relaxed) {
         for _ in 0..pace.due(Instant::now()) {
-            let Some(sample) = endless.next() else { return };
-            if !send(feed, sample, producer, counts) {
+            let Some(record) = endless.next() else { return };
+            if !send(record, producer, counts) {
                 break;
             }
         }
@@ -134,8 +136,11 @@ fn run(feed: &Feed, samples: &[Sample], producer: &ThreadedProducer<Reports>, co
 }
 
 /// Waits while the producer's queue is full; false when it is time to stop.
-fn send(feed: &Feed, sample: &Sample, producer: &ThreadedProducer<Reports>, counts: &Counts) -> bool {
-    let mut record = record(&feed.topic, sample);
+fn send(
+    mut record: BaseRecord<'_, [u8], [u8]>,
+    producer: &ThreadedProducer<Reports>,
+    counts: &Counts,
+) -> bool {
     while !counts.stop.load(Ordering::Relaxed) {
         match producer.send(record) {
             Ok(()) => return true,
@@ -154,8 +159,16 @@ fn send(feed: &Feed, sample: &Sample, producer: &ThreadedProducer<Reports>, coun
     false
 }
 
-fn record<'a>(topic: &'a str, sample: &'a Sample) -> BaseRecord<'a, [u8], [u8]> {
-    let mut record = BaseRecord::to(topic);
+/// By how much each round is later than the one before: it begins right behind it.
+fn span(samples: &[Sample]) -> i64 {
+    let times = || samples.iter().filter_map(|sample| sample.timestamp_ms);
+    let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+    last.saturating_sub(first).saturating_add(1)
+}
+
+fn record(sample: &Sample, later_ms: i64) -> BaseRecord<'_, [u8], [u8]> {
+    let mut record = BaseRecord::to(&sample.topic);
+    record.timestamp = sample.timestamp_ms.map(|ms| ms.saturating_add(later_ms));
     record.key = sample.key.as_deref();
     record.payload = sample.value.as_deref();
     if sample.headers.is_empty() {
@@ -209,6 +222,21 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_round_is_dated_behind_the_one_before() {
+        let at = |timestamp_ms| Sample {
+            topic: "t".to_owned(),
+            timestamp_ms,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        };
+        let samples = [at(Some(50)), at(None), at(Some(90)), at(Some(40))];
+        assert_eq!(span(&samples), 51);
+        assert_eq!(record(&samples[3], 51).timestamp, Some(91));
+        assert_eq!(record(&samples[1], 51).timestamp, None);
+    }
 
     #[test]
     fn the_rate_is_kept_over_uneven_ticks() {

@@ -5,6 +5,7 @@
 //! good order leaves no transaction open and no process behind; a change that does not load
 //! or compile leaves the running pipelines alone.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::status::{self, Snapshot, Status};
 use super::watch::{Changes, Watch};
 use super::{build, sample, signals, topics};
 use crate::broker::{Broker, BrokerSettings};
-use crate::plan::{InputTopics, ModuleSource, Pipeline, PipelineName};
+use crate::plan::{ModuleSource, Pipeline, PipelineName};
 
 const EVERY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
@@ -98,9 +99,14 @@ struct Session<'a> {
 /// Sample input of one pipeline.
 struct Input {
     pipeline: PipelineName,
-    topic: String,
     file: PathBuf,
     samples: Vec<Sample>,
+}
+
+impl Input {
+    fn topics(&self) -> impl Iterator<Item = &str> {
+        self.samples.iter().map(|sample| sample.topic.as_str())
+    }
 }
 
 /// What ends before the broker does.
@@ -132,7 +138,7 @@ impl Session<'_> {
             self.broker = Some(broker);
         }
         self.point_to_broker(&mut pipelines);
-        self.create_topics(&pipelines)?;
+        self.create_topics(&pipelines, &inputs)?;
         let running = self.runtime.start(pipelines.clone())?;
         self.pipelines = pipelines;
         let names: Vec<&str> = self
@@ -180,9 +186,11 @@ impl Session<'_> {
         }
     }
 
-    fn create_topics(&self, pipelines: &[Pipeline]) -> Result<()> {
+    fn create_topics(&self, pipelines: &[Pipeline], inputs: &[Input]) -> Result<()> {
         for pipeline in pipelines {
-            let created = topics::create_missing(pipeline, self.settings.partitions)?;
+            let fed = inputs.iter().filter(|input| input.pipeline == pipeline.name);
+            let fed: BTreeSet<&str> = fed.flat_map(Input::topics).collect();
+            let created = topics::create_missing(pipeline, &fed, self.settings.partitions)?;
             if !created.is_empty() {
                 let partitions = self.settings.partitions;
                 self.screen.say(&format!(
@@ -211,18 +219,9 @@ impl Session<'_> {
                     continue;
                 }
             };
-            let InputTopics::Named(names) = &pipeline.input.topics else {
-                self.screen
-                    .say("no sample input: the input is a pattern, which names no topic to feed");
-                continue;
-            };
-            let Some(topic) = names.first().cloned() else {
-                continue;
-            };
             inputs.push(Input {
                 pipeline: pipeline.name.clone(),
-                topic,
-                samples: sample::read(&file)?,
+                samples: sample::read(&file, &pipeline.input.topics)?,
                 file,
             });
         }
@@ -231,28 +230,24 @@ impl Session<'_> {
 
     fn feed(&self, inputs: Vec<Input>) -> Result<Vec<Feeder>> {
         let mut feeders = Vec::new();
-        for Input {
-            pipeline,
-            topic,
-            file,
-            samples,
-        } in inputs
-        {
-            let Some(pipeline) = self.pipelines.iter().find(|other| other.name == pipeline) else {
+        for input in inputs {
+            let named = |other: &&Pipeline| other.name == input.pipeline;
+            let Some(pipeline) = self.pipelines.iter().find(named) else {
                 continue;
             };
-            let (rate, count, shown) = (self.settings.rate, samples.len(), file.display());
+            let (rate, count, shown) = (self.settings.rate, input.samples.len(), input.file.display());
+            let topics: BTreeSet<&str> = input.topics().collect();
+            let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
             self.screen.say(&format!(
-                "feeding {count} records of {shown} to {topic}, over and over, {rate} a second"
+                "feeding {count} records of {shown} to {topics}, over and over, {rate} a second"
             ));
             let bootstrap = pipeline.cluster.bootstrap.clone();
             let feed = Feed {
                 bootstrap,
                 properties: pipeline.cluster.properties.clone(),
-                topic,
                 rate,
             };
-            feeders.push(Feeder::start(feed, samples)?);
+            feeders.push(Feeder::start(feed, input.samples)?);
         }
         Ok(feeders)
     }
@@ -332,7 +327,7 @@ impl Session<'_> {
         if let Some(running) = live.running.take() {
             running.drain(DRAIN_WITHIN).map_err(anyhow::Error::msg)?;
         }
-        self.create_topics(&pipelines)?;
+        self.create_topics(&pipelines, &[])?;
         live.running = Some(self.runtime.start(pipelines.clone())?);
         self.pipelines = pipelines;
         live.watch = self.watch();

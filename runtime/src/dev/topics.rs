@@ -47,8 +47,13 @@ pub fn named(pipeline: &Pipeline) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Creates what is missing, each with this many partitions, and tells which those were.
-pub fn create_missing(pipeline: &Pipeline, partitions: i32) -> Result<Vec<String>, TopicsError> {
+/// Creates what is missing of these and of what the pipeline names, each with this many
+/// partitions, and tells which those were.
+pub fn create_missing(
+    pipeline: &Pipeline,
+    fed: &BTreeSet<&str>,
+    partitions: i32,
+) -> Result<Vec<String>, TopicsError> {
     let cluster = &pipeline.cluster;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &cluster.bootstrap);
@@ -66,7 +71,7 @@ pub fn create_missing(pipeline: &Pipeline, partitions: i32) -> Result<Vec<String
         .iter()
         .map(rdkafka::metadata::MetadataTopic::name)
         .collect();
-    let wanted = named(pipeline);
+    let wanted = &named(pipeline) | fed;
     let missing: Vec<NewTopic<'_>> = wanted
         .difference(&there)
         .map(|name| {
