@@ -19,7 +19,7 @@ const WASM: &str = "wasm32-unknown-unknown";
 /// The feature of crate `strait` that compiles the fault switches in.
 const FAULT_FEATURE: &str = "fault-injection";
 /// Everything that the tests run inside the runtime.
-const GUESTS: [&str; 8] = [
+const GUESTS: [&str; 9] = [
     "audit",
     "balance",
     "hostile",
@@ -28,6 +28,7 @@ const GUESTS: [&str; 8] = [
     "malformed",
     "orders",
     "per-minute",
+    "router",
 ];
 
 /// One build at a time: they share cargo's lock anyway, and `target/debug/strait`.
@@ -127,7 +128,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 /// `target`, of which this test program stands in `debug/deps`.
-fn target_folder() -> Result<PathBuf> {
+pub fn target_folder() -> Result<PathBuf> {
     let program = env::current_exe()?;
     let folder = program
         .ancestors()

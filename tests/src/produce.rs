@@ -77,6 +77,11 @@ impl Input {
         Self::open(&Self::settings(bootstrap))
     }
 
+    /// Keys go where Java's producers send them, and `strait dev`.
+    pub fn as_java(bootstrap: &str) -> Result<Self> {
+        Self::open(Self::settings(bootstrap).set("partitioner", "murmur2_random"))
+    }
+
     /// Every record must be sent between [`Input::begin`] and [`Input::commit`] or
     /// [`Input::abort`].
     pub fn transactional(bootstrap: &str, id: &str) -> Result<Self> {

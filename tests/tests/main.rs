@@ -7,6 +7,7 @@ mod harness;
 mod hostile;
 mod identity;
 mod operate;
+mod pipelines;
 mod records;
 mod starts;
 mod state;

@@ -22,12 +22,21 @@ fn shipped() -> Vec<Pipeline> {
 fn every_pipeline_loads() {
     let plans = shipped();
     let names: Vec<_> = plans.iter().map(|plan| plan.name.as_str()).collect();
-    assert_eq!(names, ["identity", "orders", "router"]);
-    for plan in &plans {
+    let expected = [
+        ("audit", "audit"),
+        ("balance", "balance"),
+        ("identity", "identity"),
+        ("orders", "orders"),
+        ("payments", "identity"),
+        ("per-minute", "per_minute"),
+        ("router", "router"),
+    ];
+    assert_eq!(names, expected.map(|(name, _)| name));
+    for (plan, (_, module)) in plans.iter().zip(expected) {
         let ModuleSource::Crate { artifact, .. } = &plan.stages[0].module else {
             panic!("{} is a crate", plan.name)
         };
-        let ending = format!("wasm32-unknown-unknown/guest/{}.wasm", plan.name);
+        let ending = format!("wasm32-unknown-unknown/guest/{module}.wasm");
         assert!(artifact.ends_with(&ending), "{}", artifact.display());
         assert_eq!(plan.delivery, Delivery::ExactlyOnce);
     }
