@@ -3,6 +3,7 @@
 //! | file | what it is for |
 //! | --- | --- |
 //! | `session` | one lane's view: what a transform reads and writes in the transaction that is open |
+//! | `owned`, `run` | the state of one partition; one batch on its way |
 //! | `layer` | changes that are not committed yet, over what is |
 //! | `local` | what is committed, in a folder of this machine |
 //! | `record` | how entries and marks are written, here and in the changelog |
@@ -23,6 +24,8 @@
 
 pub mod layer;
 pub mod local;
+pub mod owned;
 pub mod record;
 pub mod restore;
+mod run;
 pub mod session;

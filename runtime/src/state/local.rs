@@ -308,3 +308,6 @@ fn expiry_key(time_ms: i64, key: &[u8]) -> Vec<u8> {
 fn decode<T>(read: Option<T>) -> Result<T, LocalError> {
     read.ok_or_else(|| LocalError::Failed("an entry is damaged".to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::local::{Batch, Folder, LocalError, Position, Ticket, Tree};
+use super::owned::Whole;
 use super::record::{self, Change, Entry, Mark};
-use super::session::Whole;
 use crate::kafka::changelog::{ChangelogReader, Written};
 use crate::kafka::{Bounds, KafkaError, TopicPartition};
 use crate::plan::PipelineName;

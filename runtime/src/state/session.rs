@@ -14,21 +14,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strait_sdk::StreamTime;
 use strait_sdk::batch::StateOp;
 
-use super::layer::Layer;
-use super::local::{Batch, KEY_BYTES_MAX, LocalError, Position, Tree};
-use super::record::{self, Entry, MARK_KEY, Mark, NEVER_MS};
+use super::local::{KEY_BYTES_MAX, LocalError, Position};
+use super::owned::{Owned, Whole, Writes};
+use super::record::{Entry, NEVER_MS};
+use super::run::{Change, Run};
 use crate::guest::StateAccess;
 use crate::kafka::TopicPartition;
 use crate::plan::Store;
-
-/// A page of a scan, unless one entry is larger.
-const PAGE_BYTES: usize = 64 << 10;
-
-/// Entries that expired and are deleted with one transaction, of each store and partition.
-const EXPIRED_MAX: usize = 1000;
 
 /// The state of the partitions that one lane owns.
 #[derive(Debug)]
@@ -53,52 +47,6 @@ struct Rules {
     entry_bytes_max: usize,
     /// The stage that uses it.
     stage: Option<Arc<str>>,
-}
-
-/// The state of one partition, restored.
-#[derive(Debug)]
-pub struct Owned {
-    /// In the order of the stores.
-    trees: Vec<Tree>,
-    changelog_ids: Vec<String>,
-    topic_id: Arc<str>,
-    /// As of the records decided in the open transaction, and as of the last that committed.
-    time: StreamTime,
-    committed_time: StreamTime,
-    open: Layer,
-}
-
-/// What came back for one partition.
-#[derive(Debug)]
-pub struct Whole {
-    /// In the order of the stores.
-    pub trees: Vec<Tree>,
-    /// Ids of their changelogs.
-    pub changelog_ids: Vec<String>,
-    /// The latest of the stores' marks.
-    pub mark: Option<Mark>,
-}
-
-/// A batch on its way.
-#[derive(Debug)]
-struct Run {
-    partition: TopicPartition,
-    /// The partition's state, while the run lasts.
-    owned: Owned,
-    /// The stream time of each record.
-    times_ms: Vec<i64>,
-    changes: Vec<Change>,
-    /// Records that wrote something, also what was refused: those behind them may have read it.
-    touched: HashSet<usize>,
-    layer: Layer,
-}
-
-#[derive(Debug)]
-struct Change {
-    record: usize,
-    store: usize,
-    key: Box<[u8]>,
-    entry: Option<Entry>,
 }
 
 /// A change that its record cannot make.
@@ -133,15 +81,7 @@ impl Session {
 
     /// Takes a partition in whose state is whole again.
     pub fn own(&self, partition: TopicPartition, topic_id: Arc<str>, whole: Whole) {
-        let time = whole.mark.map(|mark| mark.time).unwrap_or_default();
-        let owned = Owned {
-            trees: whole.trees,
-            changelog_ids: whole.changelog_ids,
-            topic_id,
-            committed_time: time.clone(),
-            time,
-            open: Layer::default(),
-        };
+        let owned = Owned::new(topic_id, whole);
         self.0.borrow_mut().owned.insert(partition, owned);
     }
 
@@ -160,17 +100,7 @@ impl Session {
         let Some((partition, owned)) = inner.owned.remove_entry(partition) else {
             return false;
         };
-        let mut time = owned.time.clone();
-        inner.run = Some(Run {
-            partition,
-            times_ms: timestamps_ms
-                .map(|timestamp_ms| time.observe(timestamp_ms))
-                .collect(),
-            owned,
-            changes: Vec::new(),
-            touched: HashSet::new(),
-            layer: Layer::default(),
-        });
+        inner.run = Some(Run::new(partition, owned, timestamps_ms));
         true
     }
 
@@ -280,38 +210,15 @@ impl Session {
     /// What the open transaction must write for this partition, whose records before `next` are in it.
     pub fn writes(&self, partition: &TopicPartition, next: i64) -> Result<Vec<Writes>, LocalError> {
         let mut inner = self.0.borrow_mut();
-        let Some(owned) = inner.owned.get_mut(partition) else {
-            return Ok(Vec::new());
-        };
-        owned.expire()?;
-        let mark = owned.mark(next).to_bytes();
-        let stores = 0..owned.trees.len();
-        let writes = stores.map(|store| Writes {
-            store,
-            entries: owned.entries(store),
-            mark: mark.clone(),
-        });
-        Ok(writes.collect())
+        let owned = inner.owned.get_mut(partition);
+        owned.map_or(Ok(Vec::new()), |owned| owned.writes(next))
     }
 
     /// The transaction committed, with the records before `next`.
     pub fn committed(&self, partition: &TopicPartition, next: i64) -> Result<(), LocalError> {
         let mut inner = self.0.borrow_mut();
-        let Some(owned) = inner.owned.get_mut(partition) else {
-            return Ok(());
-        };
-        let mark = owned.mark(next);
-        for (store, tree) in owned.trees.iter().enumerate() {
-            let changes = owned.open.of(store).into_iter().flatten();
-            tree.apply(&Batch {
-                changes: changes.map(|(key, entry)| (&**key, entry.as_ref())).collect(),
-                mark: Some(&mark),
-                position: None,
-            })?;
-        }
-        owned.open.clear();
-        owned.committed_time = owned.time.clone();
-        Ok(())
+        let owned = inner.owned.get_mut(partition);
+        owned.map_or(Ok(()), |owned| owned.committed(next))
     }
 
     /// The transaction is gone.
@@ -319,34 +226,22 @@ impl Session {
         let mut inner = self.0.borrow_mut();
         inner.put_back();
         if let Some(owned) = inner.owned.get_mut(partition) {
-            owned.open.clear();
-            owned.time = owned.committed_time.clone();
+            owned.aborted();
         }
     }
 
     /// Whether these are positions of the changelogs that the state of this partition came from.
     pub fn is_of(&self, partition: &TopicPartition, positions: &[Position]) -> bool {
         let inner = self.0.borrow();
-        let Some(owned) = inner.owned.get(partition) else {
-            return true;
-        };
-        let ids = positions.iter().map(|position| &position.changelog_id);
-        owned.changelog_ids.iter().eq(ids)
+        let owned = inner.owned.get(partition);
+        owned.is_none_or(|owned| owned.is_of(positions))
     }
 
     /// The changelogs of this partition are in its trees up to these positions.
     pub fn reached(&self, partition: &TopicPartition, positions: &[Position]) -> Result<(), LocalError> {
         let inner = self.0.borrow();
-        let Some(owned) = inner.owned.get(partition) else {
-            return Ok(());
-        };
-        for (tree, position) in owned.trees.iter().zip(positions) {
-            tree.apply(&Batch {
-                position: Some(position),
-                ..Batch::default()
-            })?;
-        }
-        Ok(())
+        let owned = inner.owned.get(partition);
+        owned.map_or(Ok(()), |owned| owned.reached(positions))
     }
 
     /// Why the folder could not be read since this was asked last, if it could not.
@@ -380,115 +275,6 @@ impl StateAccess for Session {
             .as_ref()
             .map_or(Ok(Vec::new()), |run| run.scan(store, prefix, after, time_ms));
         inner.judge(page)
-    }
-}
-
-impl Run {
-    fn get(&self, store: usize, key: &[u8]) -> Result<Option<Entry>, LocalError> {
-        let changed = self.layer.get(store, key);
-        let changed = changed.or_else(|| self.owned.open.get(store, key));
-        match (changed, self.owned.trees.get(store)) {
-            (Some(changed), _) => Ok(changed.clone()),
-            (None, Some(tree)) => tree.get(key),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// Three sources in the order of their keys; of one key the newest counts.
-    fn scan(&self, store: usize, prefix: &[u8], after: &[u8], time_ms: i64) -> Result<Vec<u8>, LocalError> {
-        let mut page = Vec::new();
-        let Some(tree) = self.owned.trees.get(store) else {
-            return Ok(page);
-        };
-        let mut newest = self.layer.scan(store, prefix, after).peekable();
-        let mut newer = self.owned.open.scan(store, prefix, after).peekable();
-        let mut old = tree.scan(prefix, after);
-        let mut old_next = old.next().transpose()?;
-        while page.len() < PAGE_BYTES {
-            let heads = [
-                newest.peek().map(|(key, _)| *key),
-                newer.peek().map(|(key, _)| *key),
-                old_next.as_ref().map(|(key, _)| key.as_slice()),
-            ];
-            let Some(key) = heads.into_iter().flatten().min().map(<[u8]>::to_vec) else {
-                break;
-            };
-            let mut entry = None;
-            if let Some((_, committed)) = old_next.take_if(|(at, _)| *at == key) {
-                entry = Some(committed);
-                old_next = old.next().transpose()?;
-            }
-            for changes in [&mut newer as &mut dyn Heads<'_>, &mut newest] {
-                if let Some(changed) = changes.take(&key) {
-                    entry.clone_from(changed);
-                }
-            }
-            if let Some(entry) = entry.filter(|entry| entry.is_alive(time_ms)) {
-                put(&mut page, &key, &entry.value);
-            }
-        }
-        Ok(page)
-    }
-}
-
-/// Changes in the order of their keys, taken one by one.
-trait Heads<'a> {
-    fn take(&mut self, key: &[u8]) -> Option<&'a Option<Entry>>;
-}
-
-impl<'a, I: Iterator<Item = (&'a [u8], &'a Option<Entry>)>> Heads<'a> for std::iter::Peekable<I> {
-    fn take(&mut self, key: &[u8]) -> Option<&'a Option<Entry>> {
-        self.next_if(|(at, _)| *at == key).map(|(_, changed)| changed)
-    }
-}
-
-/// What one store of one partition writes into its changelog.
-#[derive(Debug)]
-pub struct Writes {
-    pub store: usize,
-    entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    mark: Vec<u8>,
-}
-
-impl Writes {
-    /// Key and value of each record; no value deletes. The mark comes last.
-    pub fn records(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let entries = self.entries.iter();
-        let entries = entries.map(|(key, value)| (key.as_slice(), value.as_deref()));
-        entries.chain([(MARK_KEY, Some(self.mark.as_slice()))])
-    }
-}
-
-impl Owned {
-    fn mark(&self, next: i64) -> Mark {
-        Mark {
-            topic_id: Arc::clone(&self.topic_id),
-            next,
-            time: self.time.clone(),
-        }
-    }
-
-    /// Deletes what expired, so that neither folder nor changelog keep it for ever. Nobody can tell:
-    /// it was not visible any more.
-    fn expire(&mut self) -> Result<(), LocalError> {
-        let Some(time_ms) = self.time.reached_ms() else {
-            return Ok(());
-        };
-        for (store, tree) in self.trees.iter().enumerate() {
-            for key in tree.expired(time_ms, EXPIRED_MAX)? {
-                if self.open.get(store, &key).is_none() {
-                    self.open.set(store, &key, None);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn entries(&self, store: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let changes = self.open.of(store).into_iter().flatten();
-        changes
-            .map(|(key, entry)| (record::entry_key(key), entry.as_ref().map(Entry::to_bytes)))
-            .collect()
     }
 }
 
@@ -533,14 +319,9 @@ impl Inner {
     }
 }
 
-fn put(page: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-    page.extend_from_slice(&len(key));
-    page.extend_from_slice(&len(value));
-    page.extend_from_slice(key);
-    page.extend_from_slice(value);
-}
-
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

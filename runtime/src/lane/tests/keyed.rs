@@ -8,12 +8,13 @@ use super::*;
 use crate::lane::keyed::States;
 use crate::restore::{Gone, Restored, Restores};
 use crate::state::local::{Batch, Folder, Position, Tree};
+use crate::state::owned::Whole;
 use crate::state::record::{self, Change};
 use crate::state::restore::{Back, Measure, Tickets};
-use crate::state::session::{Session, Whole};
+use crate::state::session::Session;
 
 /// Each makes a folder of its own, which takes its time.
-const SEEDS: u64 = if cfg!(feature = "slow-tests") { 60 } else { 8 };
+const SEEDS: u64 = if cfg!(feature = "slow-tests") { 24 } else { 8 };
 
 /// The log that holds the changelog, and the folder of the local copy.
 #[derive(Clone, Copy)]
