@@ -37,6 +37,8 @@ mod stored;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod whole;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::prelude::*;
+use crate::testing::whole::refuse_whole;
 use crate::testing::{Emitted, Ran, Sample, Tester};
 use crate::{Batch, Outgoing};
 
@@ -106,17 +107,7 @@ impl Transform for Told {
     }
 
     fn batch(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<()> {
-        let mut whole = false;
-        for record in batch {
-            out.attempt(&record, |out| self.record(&record, out))?;
-            whole |= record
-                .value()
-                .is_some_and(|value| value.windows(7).any(|part| part == b"\"Whole\""));
-        }
-        if whole && batch.len() > 1 {
-            return Err(Error::reject("the whole batch"));
-        }
-        Ok(())
+        refuse_whole(batch, out, |record, out| self.record(record, out))
     }
 }
 

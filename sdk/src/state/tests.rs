@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::prelude::*;
+use crate::testing::whole::refuse_whole;
 use crate::testing::{Ran, Sample, Tester};
 use crate::{Batch, Error};
 
@@ -56,17 +57,7 @@ impl Transform for Told {
     }
 
     fn batch(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<()> {
-        let mut whole = false;
-        for record in batch {
-            out.attempt(&record, |out| self.record(&record, out))?;
-            whole |= record
-                .value()
-                .is_some_and(|value| value.windows(7).any(|part| part == b"\"Whole\""));
-        }
-        if whole && batch.len() > 1 {
-            return Err(Error::reject("the whole batch"));
-        }
-        Ok(())
+        refuse_whole(batch, out, |record, out| self.record(record, out))
     }
 }
 
