@@ -184,7 +184,23 @@ pub struct Produce<'a> {
     pub origin: u64,
 }
 
-impl Produce<'_> {
+impl<'a> Produce<'a> {
+    /// The origin of what comes from no input record.
+    pub const OWN: u64 = u64::MAX;
+
+    /// A record of Strait's own: a mark, a claim, a change of the state.
+    pub fn own(topic: usize, key: &'a [u8], value: Option<&'a [u8]>) -> Self {
+        Self {
+            topic,
+            partition: None,
+            key: Some(key),
+            value,
+            headers: &[],
+            timestamp_ms: None,
+            origin: Self::OWN,
+        }
+    }
+
     /// See [`wire_bytes`].
     pub fn wire_bytes(&self) -> usize {
         wire_bytes(self.key, self.value, self.headers)

@@ -20,9 +20,6 @@ use crate::kafka::{
 /// So many times in a row nothing may come of a batch.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// The origin of a mark, as a refused delivery tells it.
-const MARK: u64 = u64::MAX;
-
 /// What is to become of a letter.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -176,13 +173,8 @@ impl<'a, F: ProducerFactory> Ledger<'a, F> {
             let to = entry.record.as_ref().map(|record| record.name.as_str());
             let value = entry.mark.map(|mark| marks::written(mark, self.now_ms, to));
             let mark = Produce {
-                topic: self.marks_topic,
                 partition: Some(0),
-                key: Some(&key),
-                value: value.as_deref(),
-                headers: &[],
-                timestamp_ms: None,
-                origin: MARK,
+                ..Produce::own(self.marks_topic, &key, value.as_deref())
             };
             produce(producer, &mark, deadline, refused)?;
         }
@@ -223,7 +215,7 @@ impl<'a, F: ProducerFactory> Ledger<'a, F> {
         }
         let flawed = refused
             .into_iter()
-            .find(|delivery| delivery.flaw.is_some() && delivery.origin != MARK);
+            .find(|delivery| delivery.flaw.is_some() && delivery.origin != Produce::OWN);
         Ok(flawed.map(|delivery| delivery.error.to_string()))
     }
 

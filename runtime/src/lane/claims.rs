@@ -32,13 +32,9 @@ where
             };
             for (key, value, timestamp_ms) in writes.records() {
                 let record = Produce {
-                    topic,
                     partition: Some(partition.id.partition),
-                    key: Some(key),
-                    value: Some(value),
-                    headers: &[],
                     timestamp_ms: Some(timestamp_ms),
-                    origin: u64::MAX,
+                    ..Produce::own(topic, key, Some(value))
                 };
                 producer
                     .produce(&record, deadline)

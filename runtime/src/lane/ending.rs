@@ -321,15 +321,7 @@ where
         let topic = self.plan.control_topic_index();
         let producer = self.producer()?;
         for (key, value) in &marks {
-            let record = Produce {
-                topic,
-                partition: None,
-                key: Some(key.as_bytes()),
-                value: Some(value.as_bytes()),
-                headers: &[],
-                timestamp_ms: None,
-                origin: u64::MAX,
-            };
+            let record = Produce::own(topic, key.as_bytes(), Some(value.as_bytes()));
             producer
                 .produce(&record, deadline)
                 .map_err(super::writes::produce_interrupt)?;
