@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `claims` | the partitions of one lane |
 //! | `table` | the claims of one partition, and those of the open transaction |
-//! | `stream_time` | when a claim is too old to matter |
+//! | `median_time` | when a claim is too old to matter |
 //! | `entry` | how claims stand in the topic |
 //! | `restore` | bringing back what others have written |
 //!
@@ -17,8 +17,8 @@
 
 mod claims;
 mod entry;
+mod median_time;
 mod restore;
-mod stream_time;
 mod table;
 
 pub use claims::{ChangelogClaims, Unjudged, Writes};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::entry::{self, CLAIMS_MAX, Entry, Unreadable};
-use super::stream_time::StreamTime;
+use super::median_time::MedianTime;
 use crate::dedup::claim::Verdict;
 use crate::dedup::message_id::MessageId;
 
@@ -59,7 +59,7 @@ pub struct Table {
     open_ids: Ids,
     /// So many of `open` are in the changelog.
     written: usize,
-    time: StreamTime,
+    time: MedianTime,
     sweep_at: usize,
 }
 
@@ -187,7 +187,7 @@ impl Table {
 }
 
 /// Of two claims on one id the later one holds it: the earlier had passed its window.
-fn keep(held: &mut Ids, time: &mut StreamTime, claim: &Entry) {
+fn keep(held: &mut Ids, time: &mut MedianTime, claim: &Entry) {
     time.observe(claim.timestamp_ms);
     let of = Held {
         offset: claim.offset,

@@ -4,14 +4,15 @@
 const BLOCK: usize = 512;
 
 /// The highest of the medians of blocks: a few records from the future, or a producer whose clock
-/// is wrong, do not move it. It is up to a block behind, which only keeps claims for longer.
+/// is wrong, do not move it. It is up to a block behind, which only keeps claims for longer: nothing
+/// but what may be forgotten is decided by it, so it need not cost what the SDK's `StreamTime` does.
 #[derive(Debug, Clone, Default)]
-pub struct StreamTime {
+pub struct MedianTime {
     reached_ms: Option<i64>,
     block: Vec<i64>,
 }
 
-impl StreamTime {
+impl MedianTime {
     /// Goes on where another owner was.
     pub fn reach(&mut self, reached_ms: i64) {
         self.reached_ms = self.reached_ms.max(Some(reached_ms));
@@ -40,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_minority_from_the_future_does_not_move_it() {
-        let mut time = StreamTime::default();
+        let mut time = MedianTime::default();
         let block = i64::try_from(BLOCK).unwrap();
         for n in 0..10 * block {
             time.observe(if n % 3 == 0 { i64::MAX } else { n });
@@ -51,10 +52,10 @@ mod tests {
 
     #[test]
     fn it_never_goes_back() {
-        let mut time = StreamTime::default();
+        let mut time = MedianTime::default();
         time.reach(1000);
         (0..BLOCK).for_each(|_| time.observe(5));
         assert_eq!(time.reached_ms(), Some(1000));
-        assert_eq!(StreamTime::default().reached_ms(), None);
+        assert_eq!(MedianTime::default().reached_ms(), None);
     }
 }
