@@ -16,13 +16,21 @@ use crate::plan::Cluster;
 /// Distance of two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The name of the error that ends a reading nobody waits for any more.
-const NOT_WANTED: &str = "NOT_WANTED";
-
 /// The thread ended before its lane did.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that reads changelogs is gone")]
 pub struct Gone;
+
+/// Why a partition cannot go on with what came back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRestored {
+    /// A lane that is started afresh has another thread.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// It stops the pipeline.
+    #[error("{0}")]
+    Final(String),
+}
 
 /// What a changelog is read into.
 pub trait Reads: Send + 'static {
@@ -41,7 +49,7 @@ pub trait Reads: Send + 'static {
         reader: &mut ChangelogReader,
         partition: &TopicPartition,
         topic_id: &Arc<str>,
-        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), ReadError>,
     ) -> Result<Self::Whole, ReadError>;
 
     /// Does something else, once. What it says is handed over as what was read is.
@@ -264,7 +272,6 @@ impl<R: Reads> Reading<R> {
                 }
                 Err(ReadError::Final(reason) | ReadError::Damaged(reason)) => Err(reason),
                 Err(ReadError::NotWanted) => return None,
-                Err(ReadError::Kafka(error)) if error.name == NOT_WANTED => return None,
                 Err(ReadError::Kafka(error)) => {
                     tracing::warn!(partition = %job.partition, %error, "its changelog cannot be read yet");
                     // It may have lost its way (see `LogEnds`).
@@ -287,7 +294,7 @@ impl<R: Reads> Reading<R> {
         let (wanted, progress) = (Arc::clone(&self.wanted), Arc::clone(&self.progress));
         let mut goes_on = |ratio| {
             if !is_wanted(&wanted, job) {
-                return Err(KafkaError::own(NOT_WANTED, "the partition went elsewhere", true));
+                return Err(ReadError::NotWanted);
             }
             progress(&job.partition, Some(ratio));
             Ok(())

@@ -14,6 +14,7 @@ use crate::fault::{self, Sabotage};
 use crate::kafka::TopicPartition;
 use crate::lane::replayed::first_coordinate;
 use crate::plan::{self, DedupMode, OnMissingId, OnStoreError, PipelineName};
+use crate::restore::NotRestored;
 use crate::stage::{Failure, FailureKind, Sifted};
 
 /// The stage as dead letters name it.
@@ -104,8 +105,8 @@ impl Dedup {
         }
     }
 
-    /// Partitions whose claims came back. The error stops the pipeline.
-    pub fn restored(&mut self) -> Result<Vec<TopicPartition>, String> {
+    /// Partitions whose claims came back.
+    pub fn restored(&mut self) -> Result<Vec<TopicPartition>, NotRestored> {
         self.in_transaction()
             .map_or(Ok(Vec::new()), ChangelogClaims::restored)
     }

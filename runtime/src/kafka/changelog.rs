@@ -51,19 +51,19 @@ impl ChangelogReader {
         self.ends.bounds(partition, ANSWER)
     }
 
-    /// Hands over the records within these bounds that are committed. `goes_on` is told how much of it is read, from
-    /// 0 to 1, and ends the reading with an error.
+    /// Hands over the records within these bounds that are committed. `goes_on` is told how much of it is
+    /// read, from 0 to 1. An error of either ends the reading.
     ///
     /// It reads up to the end and not just to the last stable offset: a transaction whose
     /// offsets are stable already may still wait for its marker here. One that was never decided is
     /// waited for, too; it ends with its timeout at the latest.
-    pub fn read(
+    pub fn read<E: From<KafkaError>>(
         &mut self,
         partition: &TopicPartition,
         bounds: Bounds,
-        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
-        take: &mut dyn FnMut(Written<'_>) -> Result<(), KafkaError>,
-    ) -> Result<(), KafkaError> {
+        goes_on: &mut dyn FnMut(f64) -> Result<(), E>,
+        take: &mut dyn FnMut(Written<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (number, length) = (partition.partition, (bounds.end - bounds.start).max(1));
         let mut asked = |positions: &BTreeMap<i32, i64>| {
             let position = positions.get(&number).copied().unwrap_or(bounds.end);

@@ -21,16 +21,16 @@ pub(super) struct Stretch {
 
 /// Asked before each fetch, with the position of each partition that is not at its end yet; says how
 /// long the fetch may wait.
-pub(super) type GoesOn<'a> = dyn FnMut(&BTreeMap<i32, i64>) -> Result<Duration, KafkaError> + 'a;
+pub(super) type GoesOn<'a, E> = dyn FnMut(&BTreeMap<i32, i64>) -> Result<Duration, E> + 'a;
 
-/// Hands over every record of these stretches of a topic.
-pub(super) fn read_to_ends(
+/// Hands over every record of these stretches of a topic. An error of `goes_on` or `take` ends it.
+pub(super) fn read_to_ends<E: From<KafkaError>>(
     client: &Rc<ConsumerClient>,
     topic: &str,
     stretches: &[Stretch],
-    goes_on: &mut GoesOn<'_>,
-    take: impl FnMut(&Message) -> Result<(), KafkaError>,
-) -> Result<(), KafkaError> {
+    goes_on: &mut GoesOn<'_, E>,
+    take: impl FnMut(&Message) -> Result<(), E>,
+) -> Result<(), E> {
     let unread = || stretches.iter().filter(|stretch| stretch.start < stretch.end);
     let starts: Vec<Position> = unread()
         .map(|stretch| Position {
@@ -59,7 +59,8 @@ pub(super) fn read_to_ends(
         }
         advance(client, topic, &ends, &mut positions)?;
     }
-    client.assign(None)
+    client.assign(None)?;
+    Ok(())
 }
 
 /// The position counts control records too, so it reaches an end that a record does not.
@@ -88,12 +89,12 @@ fn advance(
 }
 
 /// The first failure ends the reading.
-struct Taken<T> {
+struct Taken<T, E> {
     take: T,
-    failure: Option<KafkaError>,
+    failure: Option<E>,
 }
 
-impl<T: FnMut(&Message) -> Result<(), KafkaError>> Sink for Taken<T> {
+impl<E: From<KafkaError>, T: FnMut(&Message) -> Result<(), E>> Sink for Taken<T, E> {
     fn records(
         &mut self,
         _topic_handle: usize,
@@ -109,6 +110,6 @@ impl<T: FnMut(&Message) -> Result<(), KafkaError>> Sink for Taken<T> {
     }
 
     fn failure(&mut self, failure: Failure) {
-        self.failure.get_or_insert(failure.error);
+        self.failure.get_or_insert(failure.error.into());
     }
 }

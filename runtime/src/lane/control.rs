@@ -1,6 +1,7 @@
 //! How a lane is told to stop, and how it says that it ended.
 
 use crate::kafka::hurry::Hurry;
+use crate::restore::NotRestored;
 
 /// Shared by a lane and whoever started it.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,15 @@ pub enum Interrupt {
     Pipeline(String),
     /// The lane must be started afresh.
     Lane(String),
+}
+
+impl From<NotRestored> for Interrupt {
+    fn from(error: NotRestored) -> Self {
+        match error {
+            NotRestored::Gone(gone) => Self::Lane(gone.to_string()),
+            NotRestored::Final(reason) => Self::Pipeline(reason),
+        }
+    }
 }
 
 impl From<crate::kafka::TransactionError> for Interrupt {

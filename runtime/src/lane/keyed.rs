@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use strait_sdk::batch::Record;
 
 use crate::kafka::{Consumer, Produce, Producer, ProducerFactory, TopicPartition};
-use crate::restore::Restores;
+use crate::restore::{NotRestored, Restores};
 use crate::stage::{GuestFactory, Outcome};
 use crate::state::local::{Folder, LocalError, Position};
 use crate::state::restore::{Back, Measure, Tickets};
@@ -97,7 +97,7 @@ impl States {
         partitions: &Partitions<R>,
     ) -> Result<(Vec<TopicPartition>, Vec<Ahead>), Interrupt> {
         let (mut back, mut ahead) = (Vec::new(), Vec::new());
-        for restored in self.restores.finished().map_err(lane)? {
+        for restored in self.restores.finished().map_err(NotRestored::Gone)? {
             let id = restored.partition;
             match restored.whole.map_err(Interrupt::Pipeline)? {
                 Back::Whole(whole) => {
@@ -176,10 +176,6 @@ fn ahead_of_offset(id: &TopicPartition, next: i64, start: i64) -> String {
     )
 }
 
-fn lane(error: impl std::fmt::Display) -> Interrupt {
-    Interrupt::Lane(error.to_string())
-}
-
 impl<C, F, D, G> Lane<C, F, D, G>
 where
     C: Consumer,
@@ -201,18 +197,20 @@ where
 
     /// A record that failed behind a stage in which it changed the state (or when its outputs were
     /// looked at) must leave nothing behind; but the records after it have seen what it wrote. So what
-    /// follows it is decided anew, and it stands alone when it fails.
-    pub(super) fn keep_apart(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) {
+    /// follows it is decided anew, and it stands alone when it fails. True if there is such a record.
+    pub(super) fn keep_apart(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) -> bool {
         let (Some(state), Some(partition)) = (&self.state, self.partitions.at_mut(turn.slot)) else {
-            return;
+            return false;
         };
         let failed = outcome.failures.iter().map(|failure| failure.record);
-        if count > 1
-            && let Some(record) = state.session.first_touched(failed)
-        {
+        let Some(record) = state.session.first_touched(failed) else {
+            return false;
+        };
+        if count > 1 {
             partition.apart = partition.backlog.offset_at(record);
             self.stages.stop_before(outcome, record);
         }
+        true
     }
 
     /// What the decided records changed is part of the transaction.
@@ -225,9 +223,10 @@ where
         }
     }
 
-    /// Guests remember what they were shown. What was not decided in the end they shall not.
-    pub(super) fn forget_undecided(&mut self, count: usize, decided: usize, failures: usize) {
-        if self.state.is_some() && (decided < count || failures > 0) {
+    /// Guests remember what they were shown. What nobody decided, and what a failed record wrote, they
+    /// shall not.
+    pub(super) fn forget_undone(&mut self, is_undone: bool) {
+        if self.state.is_some() && is_undone {
             self.stages.reset();
         }
     }
@@ -245,19 +244,20 @@ where
         let asked = self
             .consumer
             .committed(std::slice::from_ref(&ahead.id), COMMITTED_WAIT);
-        let committed = asked.ok().and_then(|committed| committed.first()?.1);
         let Some(partition) = self.partitions.get_mut(&ahead.id) else {
             return Ok(());
         };
-        match committed {
-            Some(offset) if offset < ahead.next && !self.consumer.assignment_lost() => Err(
-                Interrupt::Pipeline(ahead_of_offset(&ahead.id, ahead.next, offset)),
-            ),
-            _ => {
-                partition.standing = Standing::Resolving;
-                Ok(())
+        if let Ok(committed) = asked {
+            // A group without an offset starts where this lane was told to.
+            let committed = committed.first().and_then(|(_, offset)| *offset);
+            let start = committed.unwrap_or(partition.committed);
+            if start < ahead.next && !self.consumer.assignment_lost() {
+                let why = ahead_of_offset(&ahead.id, ahead.next, start);
+                return Err(Interrupt::Pipeline(why));
             }
         }
+        partition.standing = Standing::Resolving;
+        Ok(())
     }
 
     /// Writes the changes of the open transaction.
@@ -277,13 +277,8 @@ where
                 };
                 for (key, value) in writes.records() {
                     let record = Produce {
-                        topic,
                         partition: Some(partition.id.partition),
-                        key: Some(key),
-                        value,
-                        headers: &[],
-                        timestamp_ms: None,
-                        origin: u64::MAX,
+                        ..Produce::own(topic, key, value)
                     };
                     producer
                         .produce(&record, deadline)

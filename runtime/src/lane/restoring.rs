@@ -46,7 +46,7 @@ where
     pub(super) fn take_restored(&mut self) -> Result<(), Interrupt> {
         let mut back = Vec::new();
         if let Some(dedup) = &mut self.dedup {
-            for id in dedup.restored().map_err(Interrupt::Pipeline)? {
+            for id in dedup.restored()? {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.restoring.claims = false;
                     back.push(id);

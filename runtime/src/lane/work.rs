@@ -153,9 +153,7 @@ where
             open.tried += count;
         }
         let settled = self.settle(turn, count, &mut outcome);
-        let (decided, failures) = (outcome.decided, outcome.failures.len());
         self.stages.release(outcome);
-        self.forget_undecided(count, decided, failures);
         settled
     }
 
@@ -176,8 +174,10 @@ where
         if let Some(open) = &mut self.open {
             open.guest_time += outcome.guest_time;
         }
-        self.keep_apart(turn, count, outcome);
-        self.conclude(turn, count, outcome)
+        let is_spoilt = self.keep_apart(turn, count, outcome);
+        let concluded = self.conclude(turn, count, outcome);
+        self.forget_undone(is_spoilt || outcome.decided < count);
+        concluded
     }
 
     fn conclude(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) -> Result<(), Interrupt> {

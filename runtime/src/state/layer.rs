@@ -69,10 +69,6 @@ impl Layer {
         self.bytes
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.stores.iter().all(Changes::is_empty)
-    }
-
     pub fn clear(&mut self) {
         self.stores.clear();
         self.bytes = 0;

@@ -22,9 +22,6 @@ const AGE_MAX: Duration = Duration::from_hours(12);
 /// What is stored at once.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// An error that another try does not mend.
-const UNREADABLE: &str = "UNREADABLE";
-
 /// Reads the state of one pipeline.
 #[derive(Debug)]
 pub struct StateReads {
@@ -62,7 +59,7 @@ impl Reads for StateReads {
         reader: &mut ChangelogReader,
         partition: &TopicPartition,
         topic_id: &Arc<str>,
-        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), ReadError>,
     ) -> Result<Back, ReadError> {
         let read = self.read_stores(reader, partition, topic_id, goes_on);
         if matches!(read, Err(ReadError::Damaged(_))) {
@@ -96,7 +93,7 @@ impl StateReads {
         reader: &mut ChangelogReader,
         partition: &TopicPartition,
         topic_id: &Arc<str>,
-        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), ReadError>,
     ) -> Result<Whole, ReadError> {
         let Some(ticket) = self.ticket(partition) else {
             return Err(LocalError::NotOwner.into());
@@ -134,7 +131,7 @@ impl StateReads {
         partition: &TopicPartition,
         store: &str,
         ticket: Ticket,
-        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), ReadError>,
     ) -> Result<(Tree, String), ReadError> {
         let changelog = self.changelog_of(store, partition);
         let tree = self.folder.tree(store, partition, ticket)?;
@@ -151,21 +148,12 @@ impl StateReads {
         }
         let began = Instant::now();
         let mut filling = Filling::new(&tree, &id);
-        let read = reader.read(&changelog, stretch, goes_on, &mut |written| {
-            filling.take(&written)
-        });
-        if let Some(failed) = filling.failed.take() {
-            return Err(failed.into());
-        }
-        match read {
-            Ok(()) => {
-                let bytes = filling.finish(bounds.end)?;
-                report(partition, store, stretch, bytes, began.elapsed());
-                Ok((tree, id))
-            }
-            Err(error) if error.name == UNREADABLE => Err(ReadError::Final(format!("{changelog}: {error}"))),
-            Err(error) => Err(error.into()),
-        }
+        reader.read(&changelog, stretch, goes_on, &mut |written| {
+            filling.take(&changelog, &written)
+        })?;
+        let bytes = filling.finish(bounds.end)?;
+        report(partition, store, stretch, bytes, began.elapsed());
+        Ok((tree, id))
     }
 
     fn ticket(&self, partition: &TopicPartition) -> Option<Ticket> {
@@ -214,8 +202,6 @@ struct Filling<'a> {
     next: i64,
     pending_bytes: usize,
     bytes: usize,
-    /// Why it could not be stored.
-    failed: Option<LocalError>,
 }
 
 impl<'a> Filling<'a> {
@@ -228,13 +214,12 @@ impl<'a> Filling<'a> {
             next: 0,
             pending_bytes: 0,
             bytes: 0,
-            failed: None,
         }
     }
 
-    fn take(&mut self, written: &Written<'_>) -> Result<(), KafkaError> {
+    fn take(&mut self, changelog: &TopicPartition, written: &Written<'_>) -> Result<(), ReadError> {
         let change = record::read(written.key, written.value)
-            .map_err(|error| KafkaError::own(UNREADABLE, &error.to_string(), false))?;
+            .map_err(|error| ReadError::Final(format!("{changelog}: {error}")))?;
         match change {
             Change::Put(key, entry) => self.changes.push((key.to_vec(), Some(entry))),
             Change::Delete(key) => self.changes.push((key.to_vec(), None)),
@@ -245,10 +230,7 @@ impl<'a> Filling<'a> {
         self.bytes += bytes;
         self.pending_bytes += bytes;
         if self.pending_bytes >= BATCH_BYTES {
-            self.store(self.next).map_err(|error| {
-                self.failed = Some(error);
-                KafkaError::own("NOT_STORED", "the local copy fails", true)
-            })?;
+            self.store(self.next)?;
         }
         Ok(())
     }

@@ -89,10 +89,6 @@ impl Session {
         self.0.borrow_mut().owned.remove(partition);
     }
 
-    pub fn owns(&self, partition: &TopicPartition) -> bool {
-        self.0.borrow().owned.contains_key(partition)
-    }
-
     /// A run begins, of records with these timestamps. `false`: the partition is not owned.
     pub fn begin(&self, partition: &TopicPartition, timestamps_ms: impl Iterator<Item = i64>) -> bool {
         let mut inner = self.0.borrow_mut();

@@ -9,7 +9,7 @@ use super::restore::Trim;
 use super::table::{Table, Written};
 use crate::dedup::claim::{Claim, Verdict};
 use crate::kafka::TopicPartition;
-use crate::restore::Restores;
+use crate::restore::{NotRestored, Restores};
 
 /// Old records of a changelog are deleted four times a window, between these bounds.
 const TRIM_INTERVAL_MAX: Duration = Duration::from_mins(10);
@@ -60,12 +60,12 @@ impl ChangelogClaims {
         self.restores.begin(partition, topic_id);
     }
 
-    /// Partitions whose claims came back. The error stops the pipeline.
-    pub fn restored(&mut self) -> Result<Vec<TopicPartition>, String> {
+    /// Partitions whose claims came back.
+    pub fn restored(&mut self) -> Result<Vec<TopicPartition>, NotRestored> {
         let mut back = Vec::new();
-        for restored in self.restores.finished().map_err(|gone| gone.to_string())? {
+        for restored in self.restores.finished()? {
             let owned = Owned {
-                table: restored.whole?,
+                table: restored.whole.map_err(NotRestored::Final)?,
                 topic_id: restored.topic_id,
                 trimmed: Instant::now(),
             };

@@ -8,9 +8,6 @@ use crate::kafka::{KafkaError, TopicPartition};
 use crate::plan::PipelineName;
 use crate::restore::{ReadError, Reads};
 
-/// An error that another try does not mend.
-const UNREADABLE: &str = "UNREADABLE";
-
 /// Reads claims of one pipeline.
 #[derive(Debug)]
 pub struct ClaimReads {
@@ -35,11 +32,11 @@ impl Reads for ClaimReads {
         reader: &mut ChangelogReader,
         partition: &TopicPartition,
         topic_id: &Arc<str>,
-        goes_on: &mut dyn FnMut(f64) -> Result<(), KafkaError>,
+        goes_on: &mut dyn FnMut(f64) -> Result<(), ReadError>,
     ) -> Result<Table, ReadError> {
         let changelog = self.changelog_of(partition);
         let mut table = Table::new(self.window_ms);
-        let bounds = reader.bounds(&changelog);
+        let bounds = reader.bounds(&changelog).map_err(ReadError::from);
         let read = bounds.and_then(|bounds| {
             reader.read(&changelog, bounds, goes_on, &mut |written| {
                 if written.key != topic_id.as_bytes() {
@@ -47,7 +44,7 @@ impl Reads for ClaimReads {
                 }
                 table
                     .restore(written.value.unwrap_or_default())
-                    .map_err(|error| KafkaError::own(UNREADABLE, &error.to_string(), false))
+                    .map_err(|error| ReadError::Final(format!("{changelog}: {error}")))
             })
         });
         match read {
@@ -55,10 +52,10 @@ impl Reads for ClaimReads {
                 tracing::info!(%partition, claims = table.len(), "message ids restored");
                 Ok(table)
             }
-            Err(error) if error.name == UNREADABLE => Err(ReadError::Final(format!("{partition}: {error}"))),
-            Err(error) => {
+            Err(ReadError::Kafka(error)) => {
                 Err(has_grown(reader, partition, &changelog).map_or(error.into(), ReadError::Final))
             }
+            Err(other) => Err(other),
         }
     }
 

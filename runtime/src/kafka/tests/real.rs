@@ -10,8 +10,8 @@ use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::changelog::{ChangelogReader, Written};
 use crate::kafka::transaction::LibrdProducer;
 use crate::kafka::{
-    Bounds, Consumer, Flaw, GroupEvent, Position, Produce, ProduceError, Producer, ProducerFactory,
-    TopicPartition, TransactionError, control_topic,
+    Bounds, Consumer, Flaw, GroupEvent, KafkaError, Position, Produce, ProduceError, Producer,
+    ProducerFactory, TopicPartition, TransactionError, control_topic,
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -162,7 +162,8 @@ fn a_changelog_is_read_to_where_its_transactions_ended_and_cut_off_by_time() {
             Ok(())
         };
         let bounds = reader.bounds(&changes).unwrap();
-        reader.read(&changes, bounds, &mut |_| Ok(()), &mut take).unwrap();
+        let mut goes_on = |_| Ok::<(), KafkaError>(());
+        reader.read(&changes, bounds, &mut goes_on, &mut take).unwrap();
         values
     };
     // The second time, from the same reader.

@@ -12,19 +12,27 @@ use crate::stage::{Guest, GuestFactory};
 /// `drop`: filtered. `reject`: rejected. `retry`: tried again for ever. `trap`: takes its
 /// batch down. `slow`: hits the deadline. `count`: adds one to what the state holds under the
 /// record's key, and passes with the sum behind its value; `big` does so and passes with more than
-/// any topic takes, `undo` and is rejected. Everything else passes through.
+/// any topic takes, `undo` and is rejected. `recall` counts by what it remembers from earlier calls, and
+/// looks at the state for what it does not; `relapse` does so and passes with more than any topic takes. Everything else passes through.
 #[derive(Debug, Clone, Default)]
 pub struct Script;
 
 pub struct Running {
     state: Option<Rc<dyn StateAccess>>,
+    remembered: Sums,
 }
+
+/// By partition and key.
+type Sums = HashMap<(i32, Vec<u8>), u64>;
 
 impl GuestFactory for Script {
     type Guest = Running;
 
     fn instantiate(&self, state: Option<Rc<dyn StateAccess>>) -> Result<Running, GuestFault> {
-        Ok(Running { state })
+        Ok(Running {
+            state,
+            remembered: Sums::new(),
+        })
     }
 
     fn sha256(&self) -> &'static str {
@@ -41,7 +49,7 @@ impl Guest for Running {
         _: Option<Duration>,
     ) -> Result<Vec<u8>, CallError> {
         let mut builder = Builder::new(u32::try_from(input.records.len()).unwrap());
-        let mut sums = HashMap::new();
+        let mut sums = Sums::new();
         for (index, record) in input.records.iter().enumerate() {
             builder.begin(u32::try_from(index).unwrap()).unwrap();
             let value = record.value().unwrap_or_default();
@@ -54,19 +62,25 @@ impl Guest for Running {
                 }
                 b"trap" => return Err(fault(FaultKind::Trap, index)),
                 b"slow" => return Err(fault(FaultKind::Deadline, index)),
-                what @ (b"count" | b"big" | b"undo") => {
+                what @ (b"count" | b"big" | b"undo" | b"recall" | b"relapse") => {
                     let key = record.key().unwrap();
-                    let before = self.count(input, index, key, &mut sums);
+                    let remembers = matches!(what, b"recall" | b"relapse");
+                    let sums = if remembers {
+                        &mut self.remembered
+                    } else {
+                        &mut sums
+                    };
+                    let before = count(self.state.as_deref(), input, index, sums);
                     builder
                         .state_put(0, key, &(before + 1).to_le_bytes(), None)
                         .unwrap();
                     if what == b"undo" {
-                        sums.insert(key.to_vec(), before);
+                        sums.insert((input.partition, key.to_vec()), before);
                         builder.reject("as told").unwrap();
                         continue;
                     }
                     let mut value = [value, format!(":{}", before + 1).as_bytes()].concat();
-                    if what == b"big" {
+                    if matches!(what, b"big" | b"relapse") {
                         value.resize(2 << 20, b' ');
                     }
                     emit(&mut builder, Field::Bytes(&value));
@@ -86,23 +100,20 @@ impl Guest for Running {
     }
 }
 
-impl Running {
-    /// What the key has counted before this record, in this call or before it. Counts this one too.
-    fn count<R: Record>(
-        &self,
-        input: &Input<'_, R>,
-        index: usize,
-        key: &[u8],
-        sums: &mut HashMap<Vec<u8>, u64>,
-    ) -> u64 {
-        let sum = sums.entry(key.to_vec()).or_insert_with(|| {
-            let state = self.state.as_ref().unwrap();
-            let found = state.get(0, key, input.stream_times_ms[index]).unwrap();
-            found.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
-        });
-        *sum += 1;
-        *sum - 1
-    }
+/// What the record's key has counted before it. Counts this one too.
+fn count<R: Record>(
+    state: Option<&dyn StateAccess>,
+    input: &Input<'_, R>,
+    index: usize,
+    sums: &mut Sums,
+) -> u64 {
+    let key = input.records[index].key().unwrap();
+    let sum = sums.entry((input.partition, key.to_vec())).or_insert_with(|| {
+        let found = state.unwrap().get(0, key, input.stream_times_ms[index]).unwrap();
+        found.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+    });
+    *sum += 1;
+    *sum - 1
 }
 
 fn emit(builder: &mut Builder, value: Field<'_>) {

@@ -167,7 +167,7 @@ fn serial(records: &[Rec]) -> Vec<String> {
     let mut outputs = Vec::new();
     for record in records {
         let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
-        if value.starts_with("count") {
+        if value.starts_with("count") || value.starts_with("recall") {
             let sum = sums.entry(record.key.as_deref().unwrap()).or_default();
             *sum += 1;
             outputs.push(format!("{value}:{sum}"));
@@ -230,6 +230,27 @@ fn whatever_fails_the_state_is_that_of_one_record_after_the_other() {
         u64::from(injected) > 8 * SEEDS,
         "only {injected} faults: the test has lost its teeth"
     );
+}
+
+/// What a transform keeps in its own memory is worth no more than what was decided.
+#[test]
+fn a_transform_forgets_what_came_to_nothing() {
+    for seed in 0..SEEDS {
+        let faults = Faults {
+            transaction: 30,
+            ..Faults::default()
+        };
+        let what = |offset| match offset % 7 {
+            3 => "relapse",
+            5 => "reject",
+            _ => "recall",
+        };
+        let log = Log::new(three_keys(inputs(2, 60, what)), faults, seed);
+        let (_dir, folder) = folder();
+        let lane = keyed_lane(keeping_sums(dead_letters(), None), &log, &folder);
+        assert_eq!(run(lane, &log), LaneEnd::Drained, "seed {seed}");
+        check(&log, &folder, seed);
+    }
 }
 
 #[test]
@@ -356,20 +377,27 @@ fn what_expires_is_the_same_whatever_fails() {
 }
 
 #[test]
-fn an_offset_that_was_set_back_stops_the_pipeline() {
-    let log = Log::new(three_keys(inputs(1, 40, |_| "count")), Faults::default(), 1);
-    let (_dir, folder) = folder();
-    let plan = keeping_sums(dead_letters(), None);
-    assert_eq!(
-        run(keyed_lane(plan.clone(), &log, &folder), &log),
-        LaneEnd::Drained
-    );
-    log.0.borrow_mut().committed.insert(0, 10);
-    let LaneEnd::Failed(reason) = run(keyed_lane(plan, &log, &folder), &log) else {
-        panic!("it counted twice")
-    };
-    assert!(
-        reason.contains("counted") && reason.contains("offset 40"),
-        "{reason}"
-    );
+fn an_offset_that_was_set_back_or_lost_stops_the_pipeline() {
+    for set_to in [Some(10), None] {
+        let log = Log::new(three_keys(inputs(1, 40, |_| "count")), Faults::default(), 1);
+        let (_dir, folder) = folder();
+        let plan = keeping_sums(dead_letters(), None);
+        assert_eq!(
+            run(keyed_lane(plan.clone(), &log, &folder), &log),
+            LaneEnd::Drained
+        );
+        {
+            let mut log = log.0.borrow_mut();
+            log.committed.remove(&0);
+            log.committed.extend(set_to.map(|offset| (0, offset)));
+            log.control.clear();
+        }
+        let LaneEnd::Failed(reason) = run(keyed_lane(plan, &log, &folder), &log) else {
+            panic!("{set_to:?}: it counted twice")
+        };
+        assert!(
+            reason.contains("counted") && reason.contains("offset 40"),
+            "{set_to:?}: {reason}"
+        );
+    }
 }
