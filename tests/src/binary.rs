@@ -16,8 +16,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use anyhow::{Context, Result, anyhow, ensure};
 
 const WASM: &str = "wasm32-unknown-unknown";
-/// The feature of crate `strait` that compiles the fault switches in.
-const FAULT_FEATURE: &str = "fault-injection";
+/// The features of crate `strait` that these tests are built with, so that it is not compiled once more.
+/// One of them compiles the fault switches in.
+const FAULTY_FEATURES: &str = "strait/fault-injection,strait/slow-tests";
 /// Everything that the tests run inside the runtime.
 const GUESTS: [&str; 9] = [
     "audit",
@@ -49,7 +50,7 @@ pub fn strait(build: Build) -> Result<&'static Path> {
     static FAULTY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let (cell, name, features) = match build {
         Build::Plain => (&PLAIN, "strait", None),
-        Build::Faulty => (&FAULTY, "strait-faulty", Some(FAULT_FEATURE)),
+        Build::Faulty => (&FAULTY, "strait-faulty", Some(FAULTY_FEATURES)),
     };
     once(cell, || build_strait(name, features))
 }
@@ -78,10 +79,12 @@ fn once(cell: &OnceLock<Result<PathBuf, String>>, build: impl FnOnce() -> Result
     }
 }
 
-fn build_strait(name: &str, feature: Option<&str>) -> Result<PathBuf> {
-    let mut arguments = vec!["build", "--package", "strait", "--bin", "strait"];
-    if let Some(feature) = feature {
-        arguments.extend(["--features", feature]);
+fn build_strait(name: &str, features: Option<&str>) -> Result<PathBuf> {
+    // Of the whole workspace, as the tests are: a package alone has its dependencies with fewer features,
+    // and they would be compiled again.
+    let mut arguments = vec!["build", "--workspace", "--bin", "strait"];
+    if let Some(features) = features {
+        arguments.extend(["--features", features]);
     }
     cargo(&arguments)?;
     let built = target_folder()?.join("debug").join("strait");

@@ -11,11 +11,34 @@ use crate::tools;
 /// Folders whose crates are transforms.
 const TRANSFORMS: [&str; 2] = ["examples", "tests/guests"];
 
-/// The crate of the tests that drive the binary.
-const BLACK_BOX: &str = "strait-tests";
-
 /// Tests that the inner loop leaves out, and the faults that tests switch on.
 const ALL_TESTS: &str = "strait/slow-tests,strait/fault-injection";
+
+/// What needs no broker of its own, and what each of these is built with. All but the small SDK are
+/// built for the whole workspace: then all have the same features, and nothing is compiled twice.
+const LIBRARY_TARGETS: [&[&str]; 3] = [
+    &[
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--examples",
+        "--features",
+        ALL_TESTS,
+    ],
+    &["--package", "strait-sdk", "--test", "*"],
+    &["--workspace", "--doc", "--features", ALL_TESTS],
+];
+
+/// The tests that drive the binary.
+const WHOLE_TARGETS: [&str; 7] = [
+    "--workspace",
+    "--test",
+    "chaos",
+    "--test",
+    "main",
+    "--features",
+    ALL_TESTS,
+];
 
 /// Most tests of the libraries wait for librdkafka's timeouts, so many of them run at once. Those
 /// of the whole share one Kafka and the machine's cores.
@@ -46,13 +69,15 @@ pub fn all(args: &[String]) -> Result<()> {
         return shown(test(&what_is_asked_for(args)));
     }
     step("tests of the libraries");
-    let mut libraries = test(&["--workspace", "--exclude", BLACK_BOX, "--features", ALL_TESTS]);
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        libraries.env("RUST_TEST_THREADS", WAITING_TESTS);
+    for target in LIBRARY_TARGETS {
+        let mut libraries = test(target);
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            libraries.env("RUST_TEST_THREADS", WAITING_TESTS);
+        }
+        shown(libraries)?;
     }
-    shown(libraries)?;
     step("tests of the whole");
-    shown(test(&["--package", BLACK_BOX, "--features", ALL_TESTS]))
+    shown(test(&WHOLE_TARGETS))
 }
 
 /// All packages, unless some are named, and then without the feature that they may not know.
@@ -88,7 +113,7 @@ fn transforms() -> Result<()> {
         return Ok(());
     }
     step("transforms");
-    let mut build = cargo(&["run", "--package", "strait", "--locked", "--", "build"]);
+    let mut build = cargo(&["run", "--bin", "strait", "--locked", "--", "build"]);
     build.args(crates);
     shown(build)
 }
