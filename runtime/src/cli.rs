@@ -6,10 +6,12 @@ pub mod build;
 pub mod check;
 pub mod dev;
 pub mod dlq;
+pub mod offsets;
 pub mod run;
 pub mod schema;
 pub mod verify;
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ enum Verb {
     Verify(verify::Args),
     /// List, show, replay and purge dead letters
     Dlq(dlq::Args),
+    /// Show the offsets of a pipeline's group, and set them elsewhere
+    Offsets(offsets::Args),
     /// Print the JSON Schema of the pipeline file
     Schema(schema::Args),
 }
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => run_check(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Dlq(args) => dlq::run(&args),
+        Verb::Offsets(args) => offsets::run(&args),
         Verb::Schema(args) => schema::run(&args),
     };
     result.unwrap_or_else(|error| {
@@ -80,6 +85,22 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is where the command talks to its user")]
 fn complain(error: &anyhow::Error) {
     eprintln!("strait: {error:#}");
+}
+
+/// Whoever reads along has had enough.
+fn is_closed(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Asks on the terminal.
+#[expect(clippy::print_stderr, reason = "this is where the command talks to its user")]
+fn go_on() -> io::Result<bool> {
+    eprint!("Go on? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Reads and validates pipelines and loads their modules, or says all that is wrong.

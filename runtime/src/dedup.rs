@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `message_id`, `pointer` | what a record's id is |
 //! | `claim` | what is asked of a store, and what it answers |
+//! | `claimant` | what a record claims, and by which coordinate |
 //! | `judge` | one batch against the claims |
 //! | `store` | where claims are held |
 //! | `memory` | claims of this process |
@@ -24,6 +25,7 @@
 
 pub mod changelog;
 pub mod claim;
+pub mod claimant;
 pub mod judge;
 pub mod memory;
 pub mod message_id;

@@ -15,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod lane;
+pub mod offsets;
 pub mod pipeline;
 pub mod plan;
 pub mod restore;

@@ -6,6 +6,7 @@ mod dlq;
 mod harness;
 mod hostile;
 mod identity;
+mod offsets;
 mod operate;
 mod pipelines;
 mod records;

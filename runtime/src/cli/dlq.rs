@@ -112,8 +112,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             super::complain(&error);
             Ok(ExitCode::from(INVALID))
         }
-        // Whoever reads along has had enough.
-        Err(error) if is_closed(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) if super::is_closed(&error) => Ok(ExitCode::SUCCESS),
         done => done,
     }
 }
@@ -126,9 +125,4 @@ fn is_usage(error: &anyhow::Error) -> bool {
             Trouble::Usage(_) | Trouble::Cluster(verify::Trouble::Usage(_))
         )
     })
-}
-
-fn is_closed(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -7,12 +7,10 @@ use std::time::Instant;
 use strait_sdk::batch::Record;
 
 use super::changelog::{ChangelogClaims, Unjudged, Writes};
-use super::claim::{Claim, Coordinate, Verdict};
-use super::message_id::IdReader;
+use super::claim::Verdict;
+use super::claimant::Claimant;
 use super::store::{Claims, StoreAway};
-use crate::fault::{self, Sabotage};
 use crate::kafka::TopicPartition;
-use crate::lane::replayed::first_coordinate;
 use crate::plan::{self, DedupMode, OnMissingId, OnStoreError, PipelineName};
 use crate::restore::NotRestored;
 use crate::stage::{Failure, FailureKind, Sifted};
@@ -35,9 +33,7 @@ pub enum Mark {
 #[derive(Debug)]
 pub struct Dedup {
     plan: Arc<plan::Dedup>,
-    ids: IdReader,
-    cluster_id: Arc<str>,
-    pipeline: PipelineName,
+    claimant: Claimant,
     holder: Holder,
 }
 
@@ -72,14 +68,8 @@ pub enum Undecided {
 
 impl Dedup {
     pub fn new(plan: Arc<plan::Dedup>, pipeline: &PipelineName, cluster_id: &str, holder: Holder) -> Self {
-        let scope = match &plan.scope {
-            Some(shared) => vec!["scope", shared],
-            None => vec!["pipeline", cluster_id, pipeline.as_str(), &plan.id_definition],
-        };
         Self {
-            ids: IdReader::new(plan.id.clone(), &scope),
-            cluster_id: cluster_id.into(),
-            pipeline: pipeline.clone(),
+            claimant: Claimant::new(&plan, pipeline, cluster_id),
             holder,
             plan,
         }
@@ -157,12 +147,10 @@ impl Dedup {
         let mut places = Vec::with_capacity(records.len());
         let mut claims = Vec::with_capacity(records.len());
         for (place, record) in records.iter().enumerate() {
-            let Some(id) = self.ids.id_of(record) else {
-                continue;
-            };
-            let coordinate = self.coordinate(partition, topic_id, record);
-            places.push(place);
-            claims.push(Claim { id, coordinate });
+            if let Some(claim) = self.claimant.claim_of(partition.partition, topic_id, record) {
+                places.push(place);
+                claims.push(claim);
+            }
         }
         let verdicts = match &mut self.holder {
             Holder::AtOnce(store) => store.claim(&claims, now).map_err(Undecided::from),
@@ -200,38 +188,6 @@ impl Dedup {
             marks,
         })
     }
-
-    /// By what a record is known: where it stands, or if it was replayed, where it stood first.
-    ///
-    /// That must be before it, in the same topic, and where claims belong to a partition in the
-    /// same one.
-    fn coordinate<R: Record>(
-        &self,
-        partition: &TopicPartition,
-        topic_id: &Arc<str>,
-        record: &R,
-    ) -> Coordinate {
-        let number = partition.partition;
-        let any_partition = matches!(self.holder, Holder::AtOnce(_));
-        let first = first_coordinate(record, &self.cluster_id, self.pipeline.as_str()).filter(|first| {
-            let is_before = first.partition == number && (0..record.offset()).contains(&first.offset);
-            let is_elsewhere = first.partition != number && any_partition && first.offset >= 0;
-            *first.topic_id == **topic_id && (is_before || is_elsewhere)
-        });
-        Coordinate {
-            topic_id: known_by(topic_id),
-            partition: first.as_ref().map_or(number, |first| first.partition),
-            offset: first.map_or_else(|| record.offset(), |first| first.offset),
-        }
-    }
-}
-
-/// Its coordinate is how a record that is read again finds its own claim.
-fn known_by(topic_id: &Arc<str>) -> Arc<str> {
-    if fault::has(Sabotage::SeenOnce) {
-        return format!("{:?}", Instant::now()).into();
-    }
-    Arc::clone(topic_id)
 }
 
 impl From<Verdict> for Mark {

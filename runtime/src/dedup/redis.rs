@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection, RedisError};
+use redis::{Client, Connection, FromRedisValue, Pipeline, RedisError};
 
 use super::claim::{Claim, Verdict};
 use super::message_id::MessageId;
 use super::shared::{first_of_each, verdicts};
-use super::store::{Claims, StoreAway};
+use super::store::{Claims, Release, StoreAway};
 
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// Only what is held by this coordinate: the id may have become free, and somebody else's.
+const RELEASE: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
 /// One lane's connection.
 pub struct RedisClaims {
@@ -52,25 +56,48 @@ impl RedisClaims {
         let mut pipe = redis::pipe();
         for (id, coordinate) in first {
             pipe.cmd("SET")
-                .arg(format!("{}{id:?}", self.prefix))
+                .arg(self.key(id))
                 .arg(coordinate)
                 .arg("NX")
                 .arg("GET")
                 .arg("PX")
                 .arg(self.window_ms);
         }
+        self.answers(&pipe, first.len())
+    }
+
+    /// How many of them were held so, and are free now.
+    fn give_back(&mut self, claims: &[Claim]) -> Result<u64, RedisError> {
+        let mut pipe = redis::pipe();
+        for claim in claims {
+            pipe.cmd("EVAL")
+                .arg(RELEASE)
+                .arg(1)
+                .arg(self.key(&claim.id))
+                .arg(claim.coordinate.to_string());
+        }
+        let released: Vec<u64> = self.answers(&pipe, claims.len())?;
+        Ok(released.into_iter().sum())
+    }
+
+    fn key(&self, id: &MessageId) -> String {
+        format!("{}{id:?}", self.prefix)
+    }
+
+    /// One round trip, with so many answers.
+    fn answers<T: FromRedisValue>(&mut self, pipe: &Pipeline, count: usize) -> Result<Vec<T>, RedisError> {
         let until = Instant::now() + ANSWER;
         let connection = self.connection()?;
         // The client's own way of asking waits for every answer, even if there was none to the first.
         connection.send_packed_command(&pipe.get_packed_pipeline())?;
-        let mut before = Vec::with_capacity(first.len());
-        for _ in first {
+        let mut answers = Vec::with_capacity(count);
+        for _ in 0..count {
             if Instant::now() >= until {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
-            before.push(redis::from_redis_value(connection.recv_response()?)?);
+            answers.push(redis::from_redis_value(connection.recv_response()?)?);
         }
-        Ok(before)
+        Ok(answers)
     }
 
     fn connection(&mut self) -> Result<&mut Connection, RedisError> {
@@ -82,6 +109,12 @@ impl RedisClaims {
         connection.set_write_timeout(Some(ANSWER))?;
         Ok(self.connection.insert(connection))
     }
+
+    /// What it still had to say belongs to another question.
+    fn lost(&mut self, error: &RedisError) -> StoreAway {
+        self.connection = None;
+        away(error.to_string())
+    }
 }
 
 impl Claims for RedisClaims {
@@ -90,11 +123,7 @@ impl Claims for RedisClaims {
             return Ok(Vec::new());
         }
         let mut first = first_of_each(claims);
-        let before = self.ask(&first).map_err(|error| {
-            // What it still had to say belongs to another question.
-            self.connection = None;
-            away(error.to_string())
-        })?;
+        let before = self.ask(&first).map_err(|error| self.lost(&error))?;
         for (holder, before) in first.values_mut().zip(before) {
             if let Some(before) = before {
                 *holder = before;
@@ -106,6 +135,12 @@ impl Claims for RedisClaims {
 
     fn ids_held(&self) -> usize {
         0
+    }
+}
+
+impl Release for RedisClaims {
+    fn release(&mut self, claims: &[Claim]) -> Result<u64, StoreAway> {
+        self.give_back(claims).map_err(|error| self.lost(&error))
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use super::claim::{Claim, Verdict};
 use super::message_id::MessageId;
 use super::shared::{first_of_each, verdicts};
-use super::store::{Claims, StoreAway};
+use super::store::{Claims, Release, StoreAway};
 use crate::plan::SqlAddress;
 
 /// Connecting, and the table.
@@ -78,11 +78,8 @@ impl SqlClaims {
 
     fn ask(&mut self, first: &BTreeMap<MessageId, String>) -> Result<Holders, Error> {
         let purges = self.purged.elapsed() >= PURGE_INTERVAL;
-        let (window_ms, address) = (self.window_ms, &self.address);
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => within(&self.runtime, CONNECT, Connection::open(address))?,
-        };
+        let window_ms = self.window_ms;
+        let mut connection = self.connection()?;
         let first: Vec<(&MessageId, &str)> = first.iter().map(|(id, own)| (id, own.as_str())).collect();
         let mut holders = Holders::with_capacity(first.len());
         for claims in first.chunks(CLAIMS_MAX) {
@@ -95,6 +92,25 @@ impl SqlClaims {
         }
         self.connection = Some(connection);
         Ok(holders)
+    }
+
+    /// How many of them were held so, and are free now.
+    fn give_back(&mut self, claims: &[Claim]) -> Result<u64, Error> {
+        let mut connection = self.connection()?;
+        let mut released = 0;
+        for claims in claims.chunks(CLAIMS_MAX) {
+            released += within(&self.runtime, ANSWER, connection.release(claims))?;
+        }
+        self.connection = Some(connection);
+        Ok(released)
+    }
+
+    /// It is gone until whoever took it has succeeded.
+    fn connection(&mut self) -> Result<Connection, Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => within(&self.runtime, CONNECT, Connection::open(&self.address)),
+        }
     }
 }
 
@@ -169,6 +185,13 @@ impl Connection {
         }
     }
 
+    async fn release(&mut self, claims: &[Claim]) -> sqlx::Result<u64> {
+        match self {
+            Self::Postgres(connection) => postgres::release(connection, claims).await,
+            Self::MySql(connection) => mysql::release(connection, claims).await,
+        }
+    }
+
     async fn purge(&mut self) -> sqlx::Result<()> {
         match self {
             Self::Postgres(connection) => postgres::purge(connection, PURGE_MAX).await,
@@ -191,6 +214,12 @@ impl Claims for SqlClaims {
 
     fn ids_held(&self) -> usize {
         0
+    }
+}
+
+impl Release for SqlClaims {
+    fn release(&mut self, claims: &[Claim]) -> Result<u64, StoreAway> {
+        self.give_back(claims).map_err(|error| away(error.to_string()))
     }
 }
 

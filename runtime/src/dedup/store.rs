@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use super::claim::{Claim, Verdict};
 use super::memory::MemoryClaims;
+use super::redis::RedisClaims;
+use super::sql::SqlClaims;
 use crate::plan::{ClaimStore, Dedup, RedisAddress, SqlAddress};
 
 /// The store does not answer.
@@ -26,6 +28,13 @@ pub trait Claims: fmt::Debug {
 
     /// How many ids are held in this process.
     fn ids_held(&self) -> usize;
+}
+
+/// Claims that others share, so that they outlive the transaction in which they were made, and the
+/// process.
+pub trait Release {
+    /// Takes back those that are held by their own coordinates; says how many.
+    fn release(&mut self, claims: &[Claim]) -> Result<u64, StoreAway>;
 }
 
 /// What the lanes of one pipeline share of their store.
@@ -70,6 +79,25 @@ impl Stores {
             },
         }
     }
+}
+
+/// For whoever takes claims back; `None` where none outlives its transaction and the process.
+pub fn release(plan: &Dedup) -> Result<Option<Box<dyn Release>>, StoreAway> {
+    Ok(match Stores::new(plan) {
+        Stores::Memory(_) | Stores::Changelog { .. } => None,
+        Stores::Redis {
+            address,
+            prefix,
+            window_ms,
+        } => Some(Box::new(RedisClaims::new(address.client(), prefix, window_ms))),
+        Stores::Sql { address, window_ms } => {
+            let claims = SqlClaims::new(address, window_ms).map_err(|error| StoreAway {
+                store: "database",
+                why: error.to_string(),
+            })?;
+            Some(Box::new(claims))
+        }
+    })
 }
 
 impl Claims for Arc<Mutex<MemoryClaims>> {

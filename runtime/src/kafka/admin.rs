@@ -18,13 +18,15 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use super::ffi::admin::describe_topics;
 use super::ffi::consume::ConsumerClient;
 use super::ffi::error::of_code;
+use super::ffi::groups;
 use super::ffi::list::List;
 use super::ffi::logs;
 use super::settings::{MAX_MESSAGE_BYTES_DEFAULT, inquiry_conf};
-use super::{Bounds, KafkaError, TopicPartition, codes};
+use super::{Bounds, KafkaError, Position, TopicPartition, codes};
 use crate::plan::Cluster;
 
 pub use super::ffi::admin::Described as TopicDescription;
+pub use super::ffi::groups::Member as GroupMember;
 
 /// A connection to ask over.
 pub struct Admin {
@@ -182,6 +184,19 @@ impl Admin {
         }
     }
 
+    /// Deletes a topic; one that is not there is fine. Nodes may know it for a moment yet.
+    pub fn delete_topic(&self, topic: &str, timeout: Duration) -> Result<(), KafkaError> {
+        let options = AdminOptions::new()
+            .request_timeout(Some(timeout))
+            .operation_timeout(Some(timeout));
+        let answers = block_on(self.client.delete_topics(&[topic], &options)).map_err(|e| of_crate(&e))?;
+        match answers.into_iter().next() {
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => Ok(()),
+            Some(Err((name, code))) => Err(of_error_code(code, &name)),
+            None => Err(of_code(codes::LOCAL_FAIL, "the answer is empty")),
+        }
+    }
+
     /// Deletes the records of a partition that lie before the offset.
     pub fn delete_before(
         &self,
@@ -215,6 +230,32 @@ impl Admin {
         Ok(GroupOffsets {
             reader: ConsumerClient::new(inquiry_conf(&self.cluster, &self.client_id, group)?)?,
         })
+    }
+
+    /// The same, but it does not wait for what open transactions may make of them.
+    pub fn group_so_far(&self, group: &str) -> Result<GroupOffsets, KafkaError> {
+        let mut conf = inquiry_conf(&self.cluster, &self.client_id, group)?;
+        conf.set("isolation.level", "read_uncommitted")?;
+        Ok(GroupOffsets {
+            reader: ConsumerClient::new(conf)?,
+        })
+    }
+
+    /// Who is in the group.
+    pub fn members(&self, group: &str, timeout: Duration) -> Result<Vec<GroupMember>, KafkaError> {
+        groups::members(self.reader.client(), group, timeout)
+    }
+
+    /// Sets these offsets of a group. Refused while somebody is in it
+    /// (`UNKNOWN_MEMBER_ID`).
+    pub fn alter_offsets(
+        &self,
+        group: &str,
+        positions: &[Position],
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        let offsets = List::of_positions(positions)?;
+        groups::alter_offsets(self.reader.client(), group, &offsets, timeout)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod client;
 pub mod conf;
 pub mod consume;
 pub mod error;
+pub mod groups;
 pub mod list;
 pub mod logs;
 pub mod message;
@@ -22,6 +23,7 @@ pub mod message;
 #[cfg(feature = "slow-tests")]
 pub mod mock;
 pub mod produce;
+mod request;
 #[cfg(target_env = "gnu")]
 mod waits;
 

@@ -287,7 +287,7 @@ where
             return Err(Interrupt::Pipeline(format!(
                 "{id}: the group committed an offset for it once, and has none now: it expired \
                  (offsets.retention.minutes) or was deleted. Going on from anywhere would lose or double records. \
-                 Set it with kafka-consumer-groups --reset-offsets to where the pipeline shall go on"
+                 Set it with strait offsets reset to where the pipeline shall go on"
             )));
         }
         let bounds = match self.consumer.bounds(id, BOUNDS_WAIT) {

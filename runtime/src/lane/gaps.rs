@@ -66,8 +66,8 @@ where
         if offset < next && self.state.is_some() {
             return Err(Interrupt::Pipeline(format!(
                 "{id}: offset {next} is not in the log any more, which ends at {}, and the state has counted what stood \
-                 before it: going on from {offset} would count records twice. Delete the changelogs of this pipeline \
-                 (__strait.*.state.*) to begin without state",
+                 before it: going on from {offset} would count records twice. strait offsets reset --to earliest \
+                 begins without state (--state clear) or counts them twice (--state keep)",
                 bounds.end
             )));
         }

@@ -163,15 +163,15 @@ impl States {
 fn made_again(id: &TopicPartition) -> String {
     format!(
         "the changelog of {id} was deleted and made again: it holds only what has changed since. Stop all processes of \
-         this pipeline, delete its changelogs (__strait.*.state.*), and set its offsets to where it shall count from"
+         this pipeline, and say where it shall count from: strait offsets reset --state clear"
     )
 }
 
 fn ahead_of_offset(id: &TopicPartition, next: i64, start: i64) -> String {
     format!(
         "{id}: the state has counted the records before offset {next} already, and the group's offset is {start}: going \
-         on would count {} of them again. Set the offset to {next}, or delete the changelogs of this pipeline \
-         (__strait.*.state.*) to begin without state",
+         on would count {} of them again. strait offsets reset sets it to {next}; or, where it stands, begins \
+         without state (--state clear) or counts them twice (--state keep)",
         next - start
     )
 }

@@ -362,7 +362,7 @@ where
                 (Some((id, None)), Standing::Steady) if self.plan.delivery != Delivery::AtMostOnce => {
                     return Err(Interrupt::Pipeline(format!(
                         "{id}: its committed offset {} is gone from the group; set it again \
-                         (kafka-consumer-groups --reset-offsets) to where the pipeline shall go on",
+                         (strait offsets reset) to where the pipeline shall go on",
                         partition.committed
                     )));
                 }

@@ -8,7 +8,7 @@
 //! Keys in the control topic are `start` (what the group found when it first came)
 //! and `start/<topic id>/<partition>`; values are JSON. Nothing here does I/O.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,8 @@ pub struct PartitionMark {
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
     group: Option<GroupMark>,
-    partitions: HashSet<String>,
+    /// `None`: the mark cannot be read.
+    partitions: HashMap<String, Option<PartitionMark>>,
 }
 
 impl Marks {
@@ -58,7 +59,8 @@ impl Marks {
                 .strip_prefix(GROUP_KEY)
                 .is_some_and(|rest| rest.starts_with('/'))
             {
-                marks.partitions.insert(key.to_owned());
+                let mark = serde_json::from_slice(value).ok();
+                marks.partitions.insert(key.to_owned(), mark);
             }
         }
         marks
@@ -69,7 +71,13 @@ impl Marks {
     }
 
     pub fn has(&self, topic_id: &str, partition: i32) -> bool {
-        self.partitions.contains(&partition_key(topic_id, partition))
+        self.partitions.contains_key(&partition_key(topic_id, partition))
+    }
+
+    /// Where the group began there, as far as its mark tells.
+    pub fn partition(&self, topic_id: &str, partition: i32) -> Option<&PartitionMark> {
+        let mark = self.partitions.get(&partition_key(topic_id, partition))?;
+        mark.as_ref()
     }
 }
 

@@ -22,6 +22,11 @@ pub struct Dedup {
 }
 
 impl Dedup {
+    /// Claims outlive the transaction in which they were made, and the process.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.store, ClaimStore::Redis { .. } | ClaimStore::Sql { .. })
+    }
+
     pub fn window_ms(&self) -> i64 {
         i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX)
     }

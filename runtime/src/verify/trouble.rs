@@ -16,7 +16,7 @@ pub enum Trouble {
     NothingCommitted { group: String },
     #[error(
         "{0}: the group began there, and has no offset for it any more (expired, or deleted), so nobody knows \
-         how far the pipeline came; set the offset again (kafka-consumer-groups --reset-offsets)"
+         how far the pipeline came; set the offset again (strait offsets reset)"
     )]
     OffsetGone(TopicPartition),
     /// The module cannot recompute.

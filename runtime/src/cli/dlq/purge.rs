@@ -83,11 +83,7 @@ fn agreed(desk: &Desk, report: &Report) -> anyhow::Result<bool> {
             desk.topic
         );
     }
-    eprint!("Go on? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(crate::cli::go_on()?)
 }
 
 fn print(args: &Args, report: &Report) -> anyhow::Result<ExitCode> {

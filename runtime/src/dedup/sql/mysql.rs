@@ -5,6 +5,7 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Holders, id_of};
+use crate::dedup::claim::Claim;
 use crate::dedup::message_id::MessageId;
 
 const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
@@ -45,6 +46,20 @@ pub(super) async fn claim(
     rows.iter()
         .map(|row| Ok((id_of(row.try_get(0)?)?, row.try_get(1)?)))
         .collect()
+}
+
+pub(super) async fn release(connection: &mut MySqlConnection, claims: &[Claim]) -> sqlx::Result<u64> {
+    if claims.is_empty() {
+        return Ok(0);
+    }
+    let rows = vec!["(?, ?)"; claims.len()].join(", ");
+    let statement = format!("DELETE FROM strait_claims WHERE (id, claimed_by) IN ({rows})");
+    let mut delete = sqlx::query(AssertSqlSafe(statement));
+    for claim in claims {
+        let id = claim.id.as_bytes().as_slice();
+        delete = delete.bind(id).bind(claim.coordinate.to_string());
+    }
+    Ok(delete.execute(connection).await?.rows_affected())
 }
 
 pub(super) async fn purge(connection: &mut MySqlConnection, rows_max: i64) -> sqlx::Result<()> {

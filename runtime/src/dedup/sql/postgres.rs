@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::{Holders, id_of};
+use crate::dedup::claim::Claim;
 use crate::dedup::message_id::MessageId;
 
 pub(super) async fn make_table(connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -44,6 +45,23 @@ pub(super) async fn claim(
     rows.iter()
         .map(|row| Ok((id_of(row.try_get(0)?)?, row.try_get(1)?)))
         .collect()
+}
+
+pub(super) async fn release(connection: &mut PgConnection, claims: &[Claim]) -> sqlx::Result<u64> {
+    let ids: Vec<&[u8]> = claims
+        .iter()
+        .map(|claim| claim.id.as_bytes().as_slice())
+        .collect();
+    let own: Vec<String> = claims.iter().map(|claim| claim.coordinate.to_string()).collect();
+    let deleted = sqlx::query(
+        "DELETE FROM strait_claims AS held USING unnest($1::bytea[], $2::text[]) AS claims (id, claimed_by) \
+         WHERE held.id = claims.id AND held.claimed_by = claims.claimed_by",
+    )
+    .bind(&ids)
+    .bind(&own)
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected())
 }
 
 pub(super) async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result<()> {

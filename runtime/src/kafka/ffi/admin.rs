@@ -1,7 +1,6 @@
-//! The one admin call that the crate `rdkafka` does not wrap: to describe topics, ids included.
+//! Describing topics, ids included, which the crate `rdkafka` does not wrap.
 
 use std::ffi::CString;
-use std::ptr::NonNull;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
@@ -9,7 +8,7 @@ use rdkafka::bindings as rd;
 use super::client::Client;
 use super::conf::c_string;
 use super::error::{of_code, of_object, text};
-use super::timeout_ms;
+use super::request::Request;
 use crate::kafka::{KafkaError, codes};
 
 /// What the broker knows of a topic.
@@ -32,31 +31,22 @@ pub fn describe_topics(
         .map(|name| c_string(name))
         .collect::<Result<_, _>>()?;
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-    let queue = Queue::new(client)?;
-    // SAFETY: live client and queue, C strings that live for the call; what is
+    let request = Request::new(
+        client,
+        rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        timeout,
+    )?;
+    // SAFETY: live client, options and queue, C strings that live for the call; what is
     // created here is destroyed here.
     unsafe {
-        let options = rd::rd_kafka_AdminOptions_new(
-            client.raw(),
-            rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-        );
-        rd::rd_kafka_AdminOptions_set_request_timeout(
-            options,
-            timeout_ms(timeout).max(1),
-            std::ptr::null_mut(),
-            0,
-        );
         let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        rd::rd_kafka_DescribeTopics(client.raw(), topics, options, queue.0.as_ptr());
+        rd::rd_kafka_DescribeTopics(client.raw(), topics, request.options(), request.queue());
         rd::rd_kafka_TopicCollection_destroy(topics);
-        rd::rd_kafka_AdminOptions_destroy(options);
     }
-    // The request has its own timeout and always ends in an event.
-    let event = queue.next(timeout + Duration::from_secs(5))?;
-    event.check()?;
+    let event = request.answer()?;
     // SAFETY: live event; the array has `count` entries, owned by the event.
     unsafe {
-        let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.raw());
         if result.is_null() {
             return Err(of_code(codes::LOCAL_FAIL, "the answer describes no topics"));
         }
@@ -89,59 +79,6 @@ unsafe fn describe(topic: *const rd::rd_kafka_TopicDescription_t) -> Result<Desc
 /// The library writes a UUID in plain base64, Kafka in the alphabet for URLs.
 fn as_kafka_prints(base64: &str) -> String {
     base64.trim_end_matches('=').replace('+', "-").replace('/', "_")
-}
-
-struct Queue(NonNull<rd::rd_kafka_queue_t>);
-
-impl Queue {
-    fn new(client: &Client) -> Result<Self, KafkaError> {
-        // SAFETY: live client; null is checked.
-        NonNull::new(unsafe { rd::rd_kafka_queue_new(client.raw()) })
-            .map(Self)
-            .ok_or_else(|| of_code(codes::LOCAL_FAIL, "no queue for the answer"))
-    }
-
-    fn next(&self, timeout: Duration) -> Result<Event, KafkaError> {
-        // SAFETY: live queue; the event is ours.
-        NonNull::new(unsafe { rd::rd_kafka_queue_poll(self.0.as_ptr(), timeout_ms(timeout)) })
-            .map(Event)
-            .ok_or_else(|| of_code(codes::LOCAL_TIMED_OUT, "no answer in time"))
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // SAFETY: owned.
-        unsafe { rd::rd_kafka_queue_destroy(self.0.as_ptr()) };
-    }
-}
-
-struct Event(NonNull<rd::rd_kafka_event_t>);
-
-impl Event {
-    fn check(&self) -> Result<(), KafkaError> {
-        // SAFETY: live event; the text belongs to it. Errors of a whole admin request
-        // are the client's own or listed ones.
-        let (code, message) = unsafe {
-            let event = self.0.as_ptr();
-            (
-                rd::rd_kafka_event_error(event) as i32,
-                text(rd::rd_kafka_event_error_string(event)),
-            )
-        };
-        if code == codes::NO_ERROR {
-            Ok(())
-        } else {
-            Err(of_code(code, &message))
-        }
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: owned.
-        unsafe { rd::rd_kafka_event_destroy(self.0.as_ptr()) };
-    }
 }
 
 #[cfg(test)]

@@ -95,14 +95,8 @@ impl List {
 
     /// The first error that an element carries.
     pub fn check_elements(&self) -> Result<(), KafkaError> {
-        match self.elements().into_iter().find(|e| e.code != codes::NO_ERROR) {
-            None => Ok(()),
-            Some(e) => {
-                let error = of_code(e.code, "");
-                let message = format!("{} [{}]: {}", e.topic, e.partition, error.message);
-                Err(KafkaError { message, ..error })
-            }
-        }
+        // SAFETY: live list.
+        unsafe { check_elements_of(self.raw.as_ptr()) }
     }
 }
 
@@ -139,6 +133,25 @@ unsafe fn elements_of(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<E
                 }
             })
             .collect()
+    }
+}
+
+/// The first error that an element carries.
+///
+/// # Safety
+/// `list` is null or a live list.
+pub(super) unsafe fn check_elements_of(
+    list: *const rd::rd_kafka_topic_partition_list_t,
+) -> Result<(), KafkaError> {
+    // SAFETY: passed on.
+    let elements = unsafe { elements_of(list) };
+    match elements.into_iter().find(|e| e.code != codes::NO_ERROR) {
+        None => Ok(()),
+        Some(e) => {
+            let error = of_code(e.code, "");
+            let message = format!("{} [{}]: {}", e.topic, e.partition, error.message);
+            Err(KafkaError { message, ..error })
+        }
     }
 }
 
