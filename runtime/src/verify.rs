@@ -94,12 +94,10 @@ pub fn run(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Repo
     let plan = &request.plan;
     let (survey, group) = survey::ask(plan, &request.asked)?;
     let ids: Vec<TopicPartition> = survey.inputs.iter().map(|input| input.id.clone()).collect();
-    let modules: Vec<ModuleName> = plan
-        .stages
-        .iter()
-        .zip(&request.modules)
-        .map(ModuleName::of)
-        .collect();
+    // Where state decides, none of them recomputes anything.
+    let recomputing = plan.stages.iter().zip(&request.modules);
+    let recomputing = recomputing.filter(|_| plan.stores.is_empty());
+    let modules: Vec<ModuleName> = recomputing.map(ModuleName::of).collect();
     let books = Books {
         assume_filtered: request.assume_filtered,
         memory_bytes: request.memory_bytes,

@@ -122,14 +122,6 @@ fn pipeline(args: &Args) -> Result<Checked, Findings> {
             "write `provenance: headers`; it counts for what is produced from then on",
         )));
     }
-    if !checked.pipeline.stores.is_empty() {
-        return Err(one(checked.places.error(
-            Code::StateRule,
-            &KeyPath::of("state"),
-            "what a record becomes depends on all records before it, and those are not recomputed",
-            "verify a pipeline without state",
-        )));
-    }
     replace_modules(&args.module, &mut checked.pipeline).map_err(|what| {
         let stages: Vec<&str> = checked.pipeline.stages.iter().map(|stage| &*stage.name).collect();
         let remedy = format!("write --module STAGE=PATH with a stage of {}", stages.join(", "));

@@ -88,11 +88,11 @@ impl Report {
             partitions,
             notes: Vec::new(),
         };
-        report.notes = report.work_out_notes();
+        report.notes = report.work_out_notes(!plan.stores.is_empty());
         report
     }
 
-    fn work_out_notes(&self) -> Vec<String> {
+    fn work_out_notes(&self, keeps_state: bool) -> Vec<String> {
         let mut notes = Vec::new();
         let count = |kind| self.findings.count(kind);
         let differing = count(Kind::Differs);
@@ -109,6 +109,13 @@ impl Report {
                 self.outcomes.inputs,
                 modules.join(", ")
             ));
+        }
+        if keeps_state {
+            notes.push(
+                "the pipeline keeps state, which is not recomputed: its outputs are only known to stand once each \
+                 and in order"
+                    .to_owned(),
+            );
         }
         if count(Kind::Unproven) > 0 {
             notes.push(

@@ -57,6 +57,8 @@ pub enum Why {
     Compacted,
     /// The record fails, and the policy is to stop: the group cannot have passed it.
     Stopped,
+    /// What becomes of it depends on keyed state.
+    Stateful,
 }
 
 /// Failures that depend on more than the record and the module.
@@ -73,7 +75,7 @@ impl Why {
         match self {
             Self::Plain | Self::Identified => false,
             Self::Failure(kind) => depends_on_the_moment(kind),
-            Self::Retried | Self::Compacted | Self::Stopped => true,
+            Self::Retried | Self::Compacted | Self::Stopped | Self::Stateful => true,
         }
     }
 
@@ -91,6 +93,7 @@ impl Why {
             Self::Identified => "it may repeat another record, which is not recomputed".to_owned(),
             Self::Compacted => "compaction took its record".to_owned(),
             Self::Stopped => "it fails when recomputed, where the policy is to stop".to_owned(),
+            Self::Stateful => "it depends on state, which is not recomputed".to_owned(),
         }
     }
 }
@@ -134,6 +137,8 @@ pub struct Window {
     digests: Vec<u64>,
     topics: Vec<u16>,
     seen: Vec<bool>,
+    /// Offsets whose outputs will tell how many they are: most have one.
+    unknown: usize,
     budget_bytes: usize,
 }
 
@@ -145,6 +150,7 @@ impl Window {
         self.digests.clear();
         self.topics.clear();
         self.seen.clear();
+        self.unknown = 0;
         self.budget_bytes = budget_bytes;
     }
 
@@ -163,7 +169,8 @@ impl Window {
 
     /// Another offset would go beyond the budget. The first never does.
     pub fn is_full(&self) -> bool {
-        !self.cells.is_empty() && self.bytes() + CELL_BYTES + PART_BYTES > self.budget_bytes
+        let set_aside = self.unknown * PART_BYTES;
+        !self.cells.is_empty() && self.bytes() + set_aside + CELL_BYTES + PART_BYTES > self.budget_bytes
     }
 
     /// Fills up to `offset` with `fate`; stops at the budget. False if it did.
@@ -182,6 +189,7 @@ impl Window {
         let Ok(first) = u32::try_from(self.digests.len()) else {
             return;
         };
+        self.unknown += usize::from(fate == Fate::Unknown);
         reserve(&mut self.cells, 1);
         self.cells.push(Cell {
             first,
@@ -321,5 +329,10 @@ mod tests {
         window.open(0, 10 * CELL_BYTES + PART_BYTES);
         assert!(!window.fill(1000, Fate::Hole, Why::Plain));
         assert_eq!(window.end(), 10);
+        // Of what is not known one output is to be learned.
+        window.open(0, 10 * (CELL_BYTES + PART_BYTES));
+        assert!(!window.fill(1000, Fate::Unknown, Why::Stateful));
+        assert_eq!(window.end(), 10);
+        assert!((0..10).all(|offset| window.learn(offset, 1)));
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{BatchLimits, HeaderStyle};
+use crate::plan::{BatchLimits, DedupMode, HeaderStyle, OnMissingId, Then};
 use crate::stage::fake::{Act, FakeModule, FakeRecord, Hint, Key, Out, plan, records};
 
 const OTHER_TOPIC: u16 = 5;
@@ -171,6 +171,18 @@ fn ends_when_nobody_wants_more() {
         taken < 5
     });
     assert_eq!(taken, 5);
+}
+
+#[test]
+fn what_depends_on_state_is_handed_over_unseen() {
+    let mut plan = pipeline(Then::Skip);
+    plan.stores = vec![crate::plan::Store {
+        name: "counts".to_owned(),
+        ttl: None,
+    }];
+    let unknown = |offset| (offset, Fate::Unknown, Why::Stateful, Vec::new());
+    let fates = fates(plan, &[Act::pass(), Act::Hang, Act::Unfit, Act::pass()]);
+    assert_eq!(fates, [100, 101, 102, 103].map(unknown));
 }
 
 #[test]

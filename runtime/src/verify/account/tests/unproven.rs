@@ -148,6 +148,30 @@ fn what_an_output_topic_no_longer_holds_is_unproven() {
 }
 
 #[test]
+fn what_depends_on_state_must_stand_once_and_whole() {
+    let stateful = || spec(Fate::Unknown, Why::Stateful, &[]);
+    let mut case = Case::honest(&[stateful(), stateful(), stateful(), stateful()]);
+    case.logs[0] = vec![output(0, 0, 1, 2), output(0, 0, 2, 2), output(0, 2, 1, 1)];
+    case.logs[DLQ_SLOT] = vec![Seen::Letter(letter(0, 3))];
+    let account = case.judge();
+    assert_eq!(account.findings.count(Kind::Unproven), 4);
+    assert_eq!(found(&account).len(), 4, "each for a reason of its own");
+    case.assume_filtered = true;
+    assert_eq!(found(&case.judge()), []);
+    case.logs[0].remove(1);
+    assert_eq!(found(&case.judge()), [(Kind::Lost, 0)]);
+    case.logs[0].insert(1, output(0, 0, 2, 2));
+    case.logs[1].push(output(0, 2, 1, 1));
+    assert_eq!(found(&case.judge()), [(Kind::Doubled, 2)]);
+    case.logs[1].clear();
+    case.logs[0].swap(1, 2);
+    assert_eq!(found(&case.judge()), [(Kind::OutOfOrder, 0)]);
+    case.logs[0].swap(1, 2);
+    case.logs[0].push(output(0, 3, 1, 1));
+    assert_eq!(found(&case.judge()), [(Kind::Unexpected, 3)]);
+}
+
+#[test]
 fn under_the_policy_stop_a_failing_input_cannot_have_been_passed() {
     let case = Case::honest(&[spec(Fate::Unknown, Why::Stopped, &[])]);
     assert_eq!(found(&case.judge()), [(Kind::Unproven, 0)]);
