@@ -23,5 +23,6 @@ mod table;
 
 pub use claims::{ChangelogClaims, Unjudged, Writes};
 pub use entry::{Entry, Unreadable};
+pub use median_time::{Ceiling, MedianTime};
 pub use restore::{ClaimReads, Trim};
-pub use table::Table;
+pub use table::{IdHasher, Table};

@@ -9,7 +9,7 @@ use super::claim::{Claim, Coordinate};
 use super::message_id::IdReader;
 use crate::fault::{self, Sabotage};
 use crate::lane::replayed::first_coordinate;
-use crate::plan::{self, ClaimStore, PipelineName};
+use crate::plan::{self, PipelineName};
 
 /// Reads what the records of one pipeline claim.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Claimant {
             ids: IdReader::new(plan.id.clone(), &scope),
             cluster_id: cluster_id.into(),
             pipeline: pipeline.clone(),
-            any_partition: !matches!(plan.store, ClaimStore::Changelog { .. }),
+            any_partition: !plan.store.is_by_partition(),
         }
     }
 

@@ -54,6 +54,13 @@ pub enum ClaimStore {
     },
 }
 
+impl ClaimStore {
+    /// A claim counts in its own partition of the input, and in no other.
+    pub fn is_by_partition(&self) -> bool {
+        matches!(self, Self::Changelog { .. })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DedupMode {
     Drop,

@@ -168,13 +168,24 @@ impl Table {
 
     /// Claims from here and before do not matter any more.
     pub fn oldest_ms(&self) -> Option<i64> {
-        let reached_ms = self.time.reached_ms()?;
-        let lateness_ms = self.window_ms.min(LATENESS_MAX_MS);
-        Some(
-            reached_ms
-                .saturating_sub(self.window_ms)
-                .saturating_sub(lateness_ms),
-        )
+        Some(self.oldest_at_ms(self.time.reached_ms()?))
+    }
+
+    /// The same, when the records have come to this time.
+    pub fn oldest_at_ms(&self, reached_ms: i64) -> i64 {
+        reached_ms
+            .saturating_sub(self.window_ms)
+            .saturating_sub(self.lateness_ms())
+    }
+
+    pub fn lateness_ms(&self) -> i64 {
+        self.window_ms.min(LATENESS_MAX_MS)
+    }
+
+    /// Offset and timestamp of the claim that holds an id.
+    pub fn holder(&self, id: &MessageId) -> Option<(i64, i64)> {
+        let held = self.open_ids.get(id).or_else(|| self.held.get(id))?;
+        Some((held.offset, held.timestamp_ms))
     }
 
     pub fn len(&self) -> usize {
