@@ -53,7 +53,7 @@ use account::{Account, Seeing};
 use digest::Digests;
 use range::Asked;
 pub(crate) use reading::{Handler, Stretch, read};
-use recompute::{Expected, Recompute};
+use recompute::{Expected, Recompute, Repeats};
 use report::{ModuleName, Report};
 use source::{Sources, Use};
 use survey::Survey;
@@ -152,6 +152,7 @@ impl<'a, F: GuestFactory + Clone> Proof<'a, F> {
         progress: &'a mut dyn FnMut(Progress),
     ) -> Result<Self, Trouble> {
         let digests = Digests::default();
+        let repeats = Repeats::new(plan, &survey.cluster_id, &survey.inputs);
         let sources = Sources::new(
             survey.cluster_id,
             plan.name.as_str().into(),
@@ -165,6 +166,7 @@ impl<'a, F: GuestFactory + Clone> Proof<'a, F> {
             survey.capacities,
             survey.topic_of,
             digests,
+            repeats,
         )
         .map_err(|fault| Trouble::Module(fault.to_string()))?;
         let starts = survey
@@ -283,6 +285,7 @@ impl<F: GuestFactory, R: Record> Handler<R> for Inputs<'_, '_, F> {
 
     fn gap(&mut self, stretch: &Stretch, from: i64, to: i64) {
         self.0.account.lose_sight(stretch.index, from, to);
+        self.0.recompute.lose_sight(&stretch.partition);
     }
 
     fn end(&mut self, stretch: &Stretch) {

@@ -3,13 +3,15 @@
 //! Batches are cut as a lane cuts them. A record that asks for another attempt gets it at
 //! once; records among which one hit a deadline run alone. What depends on the moment
 //! (attempts, deadlines, memory, sizes that a broker takes) is marked so: another run may have
-//! decided otherwise. So is a record that `dedup` may have dropped: what it repeats may lie in
-//! another partition, or before the range.
+//! decided otherwise. So is a record that `dedup` may have dropped without it being known here
+//! (see [`history`]).
 //!
 //! Keyed state is not worked out: where a pipeline has any, no stage runs, and what becomes of
 //! its records is not known.
 
 mod fates;
+mod history;
+mod repeats;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use crate::stage::{Allowance, FailureKind, GuestFactory, Stages, Stopped, cut};
 use super::digest::Digests;
 use super::window::{Fate, Part, Why};
 use fates::{Fates, Said};
+pub use repeats::Repeats;
 
 /// What must become of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +65,13 @@ impl<F: GuestFactory + Clone> Recompute<F> {
         capacities: Vec<Capacity>,
         topics: Vec<u16>,
         digests: Digests,
+        repeats: Option<Repeats>,
     ) -> Result<Self, GuestFault> {
         let is_recomputed = plan.stores.is_empty();
         let stages = is_recomputed.then(|| Stages::new(&plan, modules, None));
         Ok(Self {
             stages: stages.transpose()?,
-            fates: Fates::new(Arc::clone(&plan), capacities, topics, digests),
+            fates: Fates::new(Arc::clone(&plan), capacities, topics, digests, repeats),
             plan,
         })
     }
@@ -84,7 +88,7 @@ impl<F: GuestFactory> Recompute<F> {
     ) -> Result<(), String> {
         let Some(stages) = &mut self.stages else {
             let mut records = records.iter();
-            records.all(|record| self.fates.hand_over(record, Said::Nothing, take));
+            records.all(|record| self.fates.hand_over(id, record, Said::Nothing, take));
             return Ok(());
         };
         let Some(limits) = self.plan.stages.first().map(|stage| stage.batch) else {
@@ -108,13 +112,18 @@ impl<F: GuestFactory> Recompute<F> {
             course = course.next(decided, stopped)?;
             // Alone, and still not decided.
             let late = Said::Failed(FailureKind::Deadline);
-            if is_stuck && !self.fates.hand_over(first, late, take) {
+            if is_stuck && !self.fates.hand_over(id, first, late, take) {
                 return Ok(());
             }
             let done = if is_stuck { 1 } else { decided };
             rest = rest.get(done..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Records of this partition were deleted before they could be read.
+    pub fn lose_sight(&mut self, id: &TopicPartition) {
+        self.fates.lose_sight(id);
     }
 }
 

@@ -167,6 +167,9 @@ impl fmt::Display for Report {
             "  {} with {} outputs, {} filtered, {} dead letters, {} skipped",
             o.emitted, o.outputs, o.filtered, o.dead_letters, o.skipped
         )?;
+        if o.repeated > 0 {
+            write!(f, ", {} repeats", o.repeated)?;
+        }
         if o.by_coordinate > 0 {
             write!(f, "; {} outputs of inputs that are gone", o.by_coordinate)?;
         }

@@ -35,7 +35,7 @@ pub enum Fate {
     Outputs,
     /// A dead letter: its only part.
     Letter,
-    /// Nothing, by the policy on failures.
+    /// Nothing, by the policy on failures or because it repeats another record.
     Skipped,
     /// Not known. Its outputs tell how many they are.
     Unknown,
@@ -51,6 +51,8 @@ pub enum Why {
     Failure(FailureKind),
     /// It asked for another attempt before it became what it is.
     Retried,
+    /// It has the message id of a record before it, and `dedup` drops it.
+    Repeat,
     /// It has a message id, and `dedup` may have dropped it as a repeat.
     Identified,
     /// Compaction may have taken the record.
@@ -73,7 +75,7 @@ impl Why {
     /// Another run may have decided otherwise.
     pub const fn is_doubtful(self) -> bool {
         match self {
-            Self::Plain | Self::Identified => false,
+            Self::Plain | Self::Repeat | Self::Identified => false,
             Self::Failure(kind) => depends_on_the_moment(kind),
             Self::Retried | Self::Compacted | Self::Stopped | Self::Stateful => true,
         }
@@ -90,7 +92,8 @@ impl Why {
             Self::Plain => "it is recomputed".to_owned(),
             Self::Failure(kind) => format!("it fails when recomputed ({})", kind.as_str()),
             Self::Retried => "it asked for retries when recomputed".to_owned(),
-            Self::Identified => "it may repeat another record, which is not recomputed".to_owned(),
+            Self::Repeat => "it repeats another record".to_owned(),
+            Self::Identified => "it may repeat another record, which cannot be looked at".to_owned(),
             Self::Compacted => "compaction took its record".to_owned(),
             Self::Stopped => "it fails when recomputed, where the policy is to stop".to_owned(),
             Self::Stateful => "it depends on state, which is not recomputed".to_owned(),

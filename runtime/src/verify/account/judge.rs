@@ -2,7 +2,7 @@
 
 use crate::verify::finding::{Kind, Place};
 use crate::verify::source::{Claim, Letter, Output};
-use crate::verify::window::{DOUBTFUL, Fate, LEARNED, UNTRACKED, depends_on_the_moment};
+use crate::verify::window::{DOUBTFUL, Fate, LEARNED, UNTRACKED, Why, depends_on_the_moment};
 
 use super::Account;
 use super::order::Step;
@@ -121,6 +121,10 @@ impl Account {
                 "is no committed record, and must have no dead letter; one stands".to_owned(),
             ),
             _ if cell.letters > 0 => (Kind::Doubled, "its dead letter stands again".to_owned()),
+            _ if cell.why == Why::Repeat => (
+                Kind::Unexpected,
+                "repeats another record, and its dead letter stands".to_owned(),
+            ),
             (Fate::Letter, Some((_, digest, false))) if !cell.has(LEARNED) => {
                 input.window.mark_seen(cell, 1);
                 match letter.digest {

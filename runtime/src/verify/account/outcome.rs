@@ -17,6 +17,8 @@ pub struct Outcomes {
     pub filtered: u64,
     pub dead_letters: u64,
     pub skipped: u64,
+    /// Dropped by `dedup`.
+    pub repeated: u64,
     /// Offsets that could not be proven and were taken for filtered, as asked.
     pub assumed: u64,
     /// Outputs of inputs that are gone: known by their coordinates alone.

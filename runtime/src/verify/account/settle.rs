@@ -1,7 +1,7 @@
 //! The end of a round: what must be there and is not.
 
 use crate::verify::finding::{Finding, Kind};
-use crate::verify::window::{Cell, DOUBTFUL, Fate, LEARNED, UNTRACKED, WRONG};
+use crate::verify::window::{Cell, DOUBTFUL, Fate, LEARNED, UNTRACKED, WRONG, Why};
 
 use super::Account;
 
@@ -12,6 +12,7 @@ enum Verdict {
     Filtered,
     DeadLetter,
     Skipped,
+    Repeated,
     /// Something was found, here or before.
     Wrong,
     Unproven(String),
@@ -82,6 +83,7 @@ impl Account {
             Verdict::Filtered => outcomes.filtered += 1,
             Verdict::DeadLetter => outcomes.dead_letters += 1,
             Verdict::Skipped => outcomes.skipped += 1,
+            Verdict::Repeated => outcomes.repeated += 1,
             Verdict::Nothing | Verdict::Wrong | Verdict::Unproven(_) => {}
         }
     }
@@ -149,6 +151,7 @@ impl Account {
             Fate::Outputs => Verdict::Emitted(seen),
             Fate::Letter if cell.letters > 0 => Verdict::DeadLetter,
             Fate::Letter => unproven("its dead letter is not there"),
+            Fate::Skipped if cell.why == Why::Repeat => Verdict::Repeated,
             Fate::Skipped => Verdict::Skipped,
         }
     }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use strait_sdk::batch::Record;
 
-use crate::dedup::message_id::IdReader;
 use crate::kafka::TopicPartition;
 use crate::lane::outgoing::{Capacity, Screen};
-use crate::plan::{DedupMode, OnMissingId, Pipeline, Then};
+use crate::plan::{Pipeline, Then};
 use crate::stage::{Emission, FailureKind, GuestFactory, Outcome, Stages};
 use crate::verify::digest::Digests;
 use crate::verify::window::{Fate, Part, Why, depends_on_the_moment};
 
+use super::repeats::{Id, Repeats};
 use super::{Expected, Take};
 
 /// What the stages said of a record.
@@ -27,35 +27,27 @@ pub enum Said<'a> {
     Nothing,
 }
 
-/// What a record's message id, or the want of one, means for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Id {
-    NoMatter,
-    /// Another record may have the same.
-    MayRepeat,
-    /// It has none, and fails for it.
-    Refused,
-    /// It has none, and the group cannot have passed it.
-    Stops,
-}
-
 pub struct Fates {
     plan: Arc<Pipeline>,
     capacities: Vec<Capacity>,
     /// Index of the topic of each output, and of the dead letters.
     topics: Vec<u16>,
     digests: Digests,
-    /// Of the pipeline's `dedup`.
-    ids: Option<IdReader>,
+    repeats: Option<Repeats>,
     /// What the last batch emits, with the record that it belongs to.
     emitted: Vec<(usize, Part)>,
 }
 
 impl Fates {
-    pub fn new(plan: Arc<Pipeline>, capacities: Vec<Capacity>, topics: Vec<u16>, digests: Digests) -> Self {
-        let dedup = plan.dedup.as_ref();
+    pub fn new(
+        plan: Arc<Pipeline>,
+        capacities: Vec<Capacity>,
+        topics: Vec<u16>,
+        digests: Digests,
+        repeats: Option<Repeats>,
+    ) -> Self {
         Self {
-            ids: dedup.map(|dedup| IdReader::new(dedup.id.clone(), &[])),
+            repeats,
             plan,
             capacities,
             topics,
@@ -92,7 +84,7 @@ impl Fates {
                 Some(kind) => Said::Failed(kind),
                 None => Said::Emitted(&parts),
             };
-            wanted = self.hand_over(record, said, take);
+            wanted = self.hand_over(id, record, said, take);
             if !wanted {
                 break;
             }
@@ -122,9 +114,17 @@ impl Fates {
         debug_assert_eq!(visited, Ok(()));
     }
 
-    /// False if nobody wants it.
-    pub fn hand_over<R: Record>(&mut self, record: &R, said: Said<'_>, take: &mut Take<'_>) -> bool {
-        let (fate, why) = self.fate(self.message_id(record), said);
+    /// Hands over the next record of a partition. False if nobody wants it.
+    pub fn hand_over<R: Record>(
+        &mut self,
+        id: &TopicPartition,
+        record: &R,
+        said: Said<'_>,
+        take: &mut Take<'_>,
+    ) -> bool {
+        let repeats = self.repeats.as_mut();
+        let known = repeats.map_or(Id::NoMatter, |repeats| repeats.judge(id, record));
+        let (fate, why) = self.fate(known, said);
         let letter;
         let parts = match (fate, said) {
             (Fate::Letter, _) => {
@@ -134,12 +134,24 @@ impl Fates {
             (Fate::Outputs, Said::Emitted(parts) | Said::Retried(Ok(parts))) => parts,
             _ => &[],
         };
-        take(&Expected {
+        let wanted = take(&Expected {
             offset: record.offset(),
             fate,
             why,
             parts,
-        })
+        });
+        // What nobody wants comes again, and must find what it found.
+        if wanted && let Some(repeats) = &mut self.repeats {
+            repeats.count(id);
+        }
+        wanted
+    }
+
+    /// Records of this partition were deleted before they could be read.
+    pub fn lose_sight(&mut self, id: &TopicPartition) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.lose_sight(id);
+        }
     }
 
     fn fate(&self, id: Id, said: Said<'_>) -> (Fate, Why) {
@@ -151,6 +163,7 @@ impl Fates {
             }
         };
         match (id, said) {
+            (Id::Repeats, _) => (Fate::Skipped, Why::Repeat),
             (Id::Stops, _) => (Fate::Unknown, Why::Stopped),
             (Id::Refused, _) => self.failed(Why::Failure(FailureKind::MissingId)),
             (_, Said::Nothing) => (Fate::Unknown, Why::Stateful),
@@ -168,18 +181,6 @@ impl Fates {
             Then::Stop => (Fate::Unknown, Why::Stopped),
             Then::Skip => (Fate::Skipped, why),
             Then::DeadLetter { .. } => (Fate::Letter, why),
-        }
-    }
-
-    fn message_id<R: Record>(&self, record: &R) -> Id {
-        let (Some(ids), Some(dedup)) = (&self.ids, &self.plan.dedup) else {
-            return Id::NoMatter;
-        };
-        match (ids.id_of(record), dedup.on_missing_id) {
-            (Some(_), _) if dedup.mode == DedupMode::Drop => Id::MayRepeat,
-            (Some(_), _) | (None, OnMissingId::Pass) => Id::NoMatter,
-            (None, OnMissingId::DeadLetter) => Id::Refused,
-            (None, OnMissingId::Stop) => Id::Stops,
         }
     }
 

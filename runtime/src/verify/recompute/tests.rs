@@ -1,6 +1,9 @@
+mod ids;
+
 use super::*;
-use crate::plan::{BatchLimits, DedupMode, HeaderStyle, OnMissingId, Then};
+use crate::plan::{BatchLimits, HeaderStyle, Then};
 use crate::stage::fake::{Act, FakeModule, FakeRecord, Hint, Key, Out, plan, records};
+use crate::verify::account::InputFacts;
 
 const OTHER_TOPIC: u16 = 5;
 
@@ -40,22 +43,34 @@ fn fates(plan: Pipeline, acts: &[Act]) -> Vec<(i64, Fate, Why, Vec<u16>)> {
     fates
 }
 
-fn run(plan: Pipeline, records: &[FakeRecord], take: &mut dyn FnMut(&Expected<'_>) -> bool) {
+fn run(plan: Pipeline, records: &[FakeRecord], take: &mut Take<'_>) {
+    recompute(plan, &facts())
+        .records(&facts().id, records, take)
+        .unwrap();
+}
+
+fn recompute(plan: Pipeline, facts: &InputFacts) -> Recompute<FakeModule> {
     let capacities = vec![Capacity::new(1 << 20, 3); 3];
     let topics = vec![0, OTHER_TOPIC, 7];
-    let mut recompute = Recompute::new(
-        Arc::new(plan),
-        &[module()],
-        capacities,
-        topics,
-        Digests::default(),
-    )
-    .unwrap();
-    let id = TopicPartition {
-        topic: "in".into(),
-        partition: 0,
-    };
-    recompute.records(&id, records, take).unwrap();
+    let repeats = Repeats::new(&plan, "cluster", std::slice::from_ref(facts));
+    let (plan, digests) = (Arc::new(plan), Digests::default());
+    Recompute::new(plan, &[module()], capacities, topics, digests, repeats).unwrap()
+}
+
+/// Of the only partition, read whole.
+fn facts() -> InputFacts {
+    InputFacts {
+        id: TopicPartition {
+            topic: "in".into(),
+            partition: 0,
+        },
+        topic_id: "topic id".into(),
+        began: 0,
+        committed: 1000,
+        log_start: 0,
+        is_compacted: false,
+        asked: 0..i64::MAX,
+    }
 }
 
 fn audit() -> Out {
@@ -139,7 +154,8 @@ fn digests_are_of_what_leaves() {
         let mut digests = Vec::new();
         let plan = Arc::new(pipeline(Then::Skip));
         let fixed = Digests::default();
-        let mut recompute = Recompute::new(plan, &[module()], Vec::new(), vec![0, 1], fixed.clone()).unwrap();
+        let mut recompute =
+            Recompute::new(plan, &[module()], Vec::new(), vec![0, 1], fixed.clone(), None).unwrap();
         let id = TopicPartition {
             topic: "in".into(),
             partition: 0,
@@ -183,41 +199,4 @@ fn what_depends_on_state_is_handed_over_unseen() {
     let unknown = |offset| (offset, Fate::Unknown, Why::Stateful, Vec::new());
     let fates = fates(plan, &[Act::pass(), Act::Hang, Act::Unfit, Act::pass()]);
     assert_eq!(fates, [100, 101, 102, 103].map(unknown));
-}
-
-#[test]
-fn message_ids_say_what_may_be_missing_and_what_fails() {
-    let with = |mode, on_missing_id, id: &str| {
-        let mut plan = pipeline(dead_letters());
-        plan.dedup = Some(Arc::new(crate::plan::Dedup {
-            id: crate::dedup::message_id::IdSource::parse(id).unwrap(),
-            id_definition: id.to_owned(),
-            window: std::time::Duration::from_secs(1),
-            store: crate::plan::ClaimStore::Memory {
-                ids: 10.try_into().unwrap(),
-            },
-            mode,
-            on_missing_id,
-            on_store_error: crate::plan::OnStoreError::Stop,
-            scope: None,
-        }));
-        let fates = fates(plan, &[Act::pass()]);
-        let (_, fate, why, _) = fates.first().unwrap();
-        (*fate, *why)
-    };
-    let plain = (Fate::Outputs, Why::Plain);
-    assert_eq!(
-        with(DedupMode::Drop, OnMissingId::Stop, "value"),
-        (Fate::Outputs, Why::Identified)
-    );
-    assert_eq!(with(DedupMode::Observe, OnMissingId::Stop, "value"), plain);
-    assert_eq!(with(DedupMode::Drop, OnMissingId::Pass, "header:none"), plain);
-    assert_eq!(
-        with(DedupMode::Drop, OnMissingId::DeadLetter, "header:none"),
-        (Fate::Letter, Why::Failure(FailureKind::MissingId))
-    );
-    assert_eq!(
-        with(DedupMode::Observe, OnMissingId::Stop, "header:none"),
-        (Fate::Unknown, Why::Stopped)
-    );
 }
