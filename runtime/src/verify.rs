@@ -35,6 +35,7 @@ pub mod report;
 pub mod source;
 mod survey;
 mod trouble;
+mod twins;
 pub mod window;
 
 use std::sync::Arc;
@@ -133,6 +134,7 @@ struct Proof<'a, F: GuestFactory> {
     recompute: Recompute<F>,
     sources: Sources,
     uses: Vec<Use>,
+    memory_bytes: usize,
     /// The stable offsets of the group as they are now, by input.
     committed: &'a mut dyn FnMut() -> Result<Vec<Option<i64>>, Trouble>,
     /// Where the next round begins to read each output; `None`: nothing of it is left.
@@ -174,18 +176,22 @@ impl<'a, F: GuestFactory + Clone> Proof<'a, F> {
             .iter()
             .map(|output| Some(output.log_start))
             .collect();
-        let account = Account::new(
+        let mut account = Account::new(
             survey.inputs,
             survey.topics,
             survey.outputs,
             books.assume_filtered,
             books.memory_bytes,
         );
+        if let Some(dedup) = plan.dedup.as_ref().filter(|dedup| dedup.drops_by_arrival()) {
+            account = account.with_ledgers(dedup.scope.is_none() && !survey.had_other_inputs);
+        }
         Ok(Self {
             account,
             recompute,
             sources,
             uses: survey.uses,
+            memory_bytes: books.memory_bytes,
             committed,
             resume: Vec::new(),
             starts,
@@ -198,12 +204,7 @@ impl<F: GuestFactory> Proof<'_, F> {
     fn rounds<C: Consumer>(&mut self, consumer: &mut C) -> Result<(), Trouble> {
         loop {
             let (inputs, outputs) = (self.input_stretches(), self.output_stretches());
-            let left = |stretches: &[Stretch]| -> u64 {
-                let length = |s: &Stretch| u64::try_from(s.to - s.from).unwrap_or_default();
-                stretches.iter().map(length).sum()
-            };
-            (self.progress)(Progress::Total(left(&inputs) + left(&outputs)));
-            (self.progress)(Progress::Inputs);
+            self.announce(left(&inputs) + left(&outputs));
             self.account.open();
             read(consumer, inputs, GIVE_UP, &mut Inputs(self))?;
             (self.progress)(Progress::Outputs);
@@ -214,10 +215,16 @@ impl<F: GuestFactory> Proof<'_, F> {
             }
             self.account.settle();
             if self.account.is_covered() {
-                return Ok(());
+                return twins::judge(self, consumer);
             }
             self.starts = std::mem::take(&mut self.resume);
         }
+    }
+
+    /// So many offsets are read next, those of inputs first.
+    fn announce(&mut self, offsets: u64) {
+        (self.progress)(Progress::Total(offsets));
+        (self.progress)(Progress::Inputs);
     }
 
     fn judge_ahead(&mut self) -> Result<(), Trouble> {
@@ -256,6 +263,12 @@ impl<F: GuestFactory> Proof<'_, F> {
             })
             .collect()
     }
+}
+
+/// Offsets to read.
+fn left(stretches: &[Stretch]) -> u64 {
+    let length = |s: &Stretch| u64::try_from(s.to - s.from).unwrap_or_default();
+    stretches.iter().map(length).sum()
 }
 
 /// Reads the inputs and works out what must become of them.

@@ -22,6 +22,12 @@ pub fn partition_key(topic_id: &str, partition: i32) -> String {
     format!("{GROUP_KEY}/{topic_id}/{partition}")
 }
 
+/// Whether a key is that of some partition's mark.
+pub fn is_partition_key(key: &[u8]) -> bool {
+    key.strip_prefix(GROUP_KEY.as_bytes())
+        .is_some_and(|rest| rest.starts_with(b"/"))
+}
+
 /// What the group found when it first came: partitions per topic id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupMark {
@@ -50,14 +56,10 @@ impl Marks {
     pub fn from_entries<'a>(entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut marks = Self::default();
         for (key, value) in entries {
-            let Ok(key) = std::str::from_utf8(key) else {
-                continue;
-            };
-            if key == GROUP_KEY {
+            if key == GROUP_KEY.as_bytes() {
                 marks.group = Some(serde_json::from_slice(value).unwrap_or_default());
-            } else if key
-                .strip_prefix(GROUP_KEY)
-                .is_some_and(|rest| rest.starts_with('/'))
+            } else if is_partition_key(key)
+                && let Ok(key) = std::str::from_utf8(key)
             {
                 let mark = serde_json::from_slice(value).ok();
                 marks.partitions.insert(key.to_owned(), mark);

@@ -30,6 +30,11 @@ impl Dedup {
     pub fn window_ms(&self) -> i64 {
         i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX)
     }
+
+    /// It drops records, and which of several is first depends on when they are read.
+    pub fn drops_by_arrival(&self) -> bool {
+        self.mode == DedupMode::Drop && !self.store.is_by_partition()
+    }
 }
 
 /// Where claims are held.

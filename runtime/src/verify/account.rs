@@ -4,14 +4,16 @@
 //! each offset ([`Account::expect`]), then each record of the outputs in log order
 //! ([`Account::see`]), then [`Account::settle`]. Rounds follow until the scope is covered; the
 //! first sees all of the outputs, later ones at least from the first record on that belongs to
-//! a window to come.
+//! a window to come. What is missing and may repeat another record waits in the ledgers until
+//! all is covered ([`Account::absent`], [`Account::judge_absent`]).
 //!
 //! Invariants: each output is judged in exactly one round; a finding is counted once, whatever
 //! the sizes of the windows; nothing grows with the number of records but the windows, which
-//! have a budget, and lists that have a bound.
+//! have a budget, ledgers of two bits an offset, and lists that have a bound.
 
 mod inputs;
 mod judge;
+mod ledger;
 mod order;
 mod outcome;
 mod settle;
@@ -19,13 +21,15 @@ mod settle;
 use std::sync::Arc;
 
 pub use inputs::{Input, InputFacts};
+pub use ledger::{Stand, Twin};
 pub use order::{Output, OutputTopic};
 pub use outcome::{Ignored, Outcomes};
 
 use super::finding::{Finding, Findings, Kind, Place};
 use super::source::Seen;
-use super::window::{Fate, Part, WRONG, Why};
+use super::window::{Fate, Part, WRONG, Why, Window};
 use inputs::Standing;
+use ledger::Ledger;
 use order::{Order, Step};
 
 /// Outputs of inputs that were not committed at the start, until somebody asks again.
@@ -48,6 +52,10 @@ pub struct Account {
     budget_bytes: usize,
     order: Order,
     ahead: Vec<Ahead>,
+    /// By input, where they are kept.
+    ledgers: Vec<Ledger>,
+    /// Nobody but the inputs claims message ids.
+    is_alone: bool,
     is_first_round: bool,
     pub findings: Findings,
     pub outcomes: Outcomes,
@@ -81,6 +89,8 @@ impl Account {
             assume_filtered,
             budget_bytes,
             ahead: Vec::new(),
+            ledgers: Vec::new(),
+            is_alone: false,
             is_first_round: true,
             findings: Findings::default(),
             outcomes: Outcomes::default(),

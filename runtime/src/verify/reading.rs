@@ -14,7 +14,7 @@ use super::Trouble;
 
 const RECORDS_MAX: usize = 10_000;
 const POLL: Duration = Duration::from_millis(100);
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// A part of a partition's log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use strait_sdk::batch::Record;
 
+use crate::dedup::claim::Claim;
 use crate::guest::GuestFault;
 use crate::kafka::TopicPartition;
 use crate::lane::outgoing::Capacity;
@@ -119,6 +120,11 @@ impl<F: GuestFactory> Recompute<F> {
             rest = rest.get(done..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// What a record claims, and as which one.
+    pub fn claim<R: Record>(&self, id: &TopicPartition, record: &R) -> Option<Claim> {
+        self.fates.claim(id, record)
     }
 
     /// Records of this partition were deleted before they could be read.

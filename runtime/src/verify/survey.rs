@@ -1,7 +1,7 @@
 //! What the cluster says before anything is read, in the one order that proves something:
 //! first what the group has committed, then where the outputs end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::kafka::admin::{Admin, GroupOffsets};
 use crate::kafka::ends::LogEnds;
 use crate::kafka::{KafkaError, TopicPartition, codes, control_topic};
 use crate::lane::outgoing::Capacity;
-use crate::lane::starts::{PartitionMark, partition_key};
+use crate::lane::starts::{PartitionMark, is_partition_key, partition_key};
 use crate::pipeline::cluster::input_topics;
 use crate::plan::{Pipeline, Then};
 
@@ -37,6 +37,8 @@ pub struct Survey {
     /// By index of an output in the pipeline, then the dead letters.
     pub topic_of: Vec<u16>,
     pub capacities: Vec<Capacity>,
+    /// The group began on partitions that are no inputs any more.
+    pub had_other_inputs: bool,
 }
 
 /// Asks again what may be answered later, until it has taken too long.
@@ -112,6 +114,10 @@ pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Tro
     let marks = marks(plan, &client_id)?;
     refuse_lost_offsets(&group, &partitions, &committed, &marks)?;
     let slots = outputs.partitions(&mut ends)?;
+    let own: HashSet<Vec<u8>> = partitions.iter().map(|p| mark_key(p).into_bytes()).collect();
+    let had_other_inputs = marks
+        .keys()
+        .any(|key| is_partition_key(key) && !own.contains(key));
     let mut inputs = Vec::with_capacity(partitions.len());
     for (index, partition) in partitions.into_iter().enumerate() {
         let bounds = insist("ask for the bounds of the input", || {
@@ -137,6 +143,7 @@ pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Tro
         topic_of: outputs.topic_of,
         capacities: outputs.capacities,
         outputs: slots,
+        had_other_inputs,
     };
     Ok((survey, group))
 }
@@ -204,9 +211,12 @@ fn marks(plan: &Pipeline, client_id: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>,
 
 /// Where the group began on this partition, if its first transaction left word.
 fn mark(marks: &BTreeMap<Vec<u8>, Vec<u8>>, partition: &InputPartition) -> Option<i64> {
-    let key = partition_key(&partition.topic_id, partition.id.partition);
-    let mark: PartitionMark = serde_json::from_slice(marks.get(key.as_bytes())?).ok()?;
+    let mark: PartitionMark = serde_json::from_slice(marks.get(mark_key(partition).as_bytes())?).ok()?;
     Some(mark.offset)
+}
+
+fn mark_key(partition: &InputPartition) -> String {
+    partition_key(&partition.topic_id, partition.id.partition)
 }
 
 /// A partition that the group began and has no offset for. One that has begun only now has its

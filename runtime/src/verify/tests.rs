@@ -1,6 +1,7 @@
 //! The whole of it on logs in memory: recomputing, reading, rounds.
 
 mod memory;
+mod repeats;
 
 use std::time::Duration;
 
@@ -34,9 +35,27 @@ struct World {
 }
 
 impl World {
-    /// Inputs with these values (`None`: a tombstone), worked off by the rules of [`Script`],
-    /// written down here once more.
+    /// Inputs with these values (`None`: a tombstone), worked off.
     fn new(inputs: &[Vec<Option<&str>>]) -> Self {
+        let mut world = Self::bare(inputs.len());
+        for (partition, values) in (0..).zip(inputs) {
+            for value in values {
+                let end = world.log("in", partition).end;
+                let record = Rec {
+                    key: (end % 2 == 0).then(|| b"k".to_vec()),
+                    value: value.map(|value| value.as_bytes().to_vec()),
+                    headers: vec![(b"h".to_vec(), None)],
+                    ..Rec::default()
+                };
+                let record = world.append(partition, record);
+                world.work(partition, record);
+            }
+        }
+        world
+    }
+
+    /// So many inputs, and no record.
+    fn bare(inputs: usize) -> Self {
         let limits = BatchLimits {
             records: 4.try_into().unwrap(),
             bytes: (1 << 20).try_into().unwrap(),
@@ -46,39 +65,27 @@ impl World {
             topic: "dlq".to_owned(),
             style: HeaderStyle::Strait,
         };
-        let mut world = Self {
-            reader: Reader::default(),
-            plan,
-            inputs: (0..)
-                .zip(inputs)
-                .map(|(partition, _)| id("in", partition))
-                .collect(),
-        };
-        for partition in [
+        let inputs: Vec<_> = (0..).take(inputs).map(|partition| id("in", partition)).collect();
+        let outputs = [
             id("out.default", 0),
             id("out.default", 1),
             id("out.audit", 0),
             id("dlq", 0),
-        ] {
-            world.reader.logs.insert(partition, Log::default());
+        ];
+        let mut reader = Reader::default();
+        for partition in inputs.iter().cloned().chain(outputs) {
+            reader.logs.insert(partition, Log::default());
         }
-        for (partition, values) in (0..).zip(inputs) {
-            let mut log = Log::default();
-            for value in values {
-                let record = Rec {
-                    key: (log.end % 2 == 0).then(|| b"k".to_vec()),
-                    value: value.map(|value| value.as_bytes().to_vec()),
-                    headers: vec![(b"h".to_vec(), None)],
-                    ..Rec::default()
-                };
-                let offset = log.append(record.clone());
-                world.work(partition, Rec { offset, ..record });
-            }
-            world.reader.logs.insert(id("in", partition), log);
-        }
-        world
+        Self { reader, plan, inputs }
     }
 
+    /// One more record of the input, with its offset.
+    fn append(&mut self, partition: i32, record: Rec) -> Rec {
+        let offset = self.log("in", partition).append(record.clone());
+        Rec { offset, ..record }
+    }
+
+    /// Writes what a lane writes, by the rules of [`Script`], written down here once more.
     fn work(&mut self, partition: i32, record: Rec) {
         let kind = match record.value.as_deref() {
             Some(b"drop") => return,
@@ -170,16 +177,20 @@ impl World {
                 .collect(),
             topic_of: vec![0, 1, 2],
             capacities: vec![Capacity::new(1 << 20, 2); 3],
+            had_other_inputs: false,
         }
     }
 
     fn verify(&mut self, memory_bytes: usize) -> Report {
-        let survey = self.survey();
-        let committed: Vec<Option<i64>> = survey.inputs.iter().map(|input| Some(input.committed)).collect();
         let books = Books {
             assume_filtered: false,
             memory_bytes,
         };
+        self.verify_with(self.survey(), books)
+    }
+
+    fn verify_with(&mut self, survey: Survey, books: Books) -> Report {
+        let committed: Vec<Option<i64>> = survey.inputs.iter().map(|input| Some(input.committed)).collect();
         let mut ask = || Ok(committed.clone());
         let (mut total, mut read) = (0, 0);
         let mut progress = |progress| match progress {

@@ -55,6 +55,9 @@ pub enum Why {
     Repeat,
     /// It has a message id, and `dedup` may have dropped it as a repeat.
     Identified,
+    /// It has a message id that is claimed in all partitions: if nothing of it stands, another
+    /// one must have come through.
+    Shared,
     /// Compaction may have taken the record.
     Compacted,
     /// The record fails, and the policy is to stop: the group cannot have passed it.
@@ -75,7 +78,7 @@ impl Why {
     /// Another run may have decided otherwise.
     pub const fn is_doubtful(self) -> bool {
         match self {
-            Self::Plain | Self::Repeat | Self::Identified => false,
+            Self::Plain | Self::Repeat | Self::Identified | Self::Shared => false,
             Self::Failure(kind) => depends_on_the_moment(kind),
             Self::Retried | Self::Compacted | Self::Stopped | Self::Stateful => true,
         }
@@ -83,7 +86,7 @@ impl Why {
 
     /// Nothing of it need be in the outputs.
     pub const fn may_be_missing(self) -> bool {
-        self.is_doubtful() || matches!(self, Self::Identified)
+        self.is_doubtful() || matches!(self, Self::Identified | Self::Shared)
     }
 
     /// As a clause about the input.
@@ -94,6 +97,7 @@ impl Why {
             Self::Retried => "it asked for retries when recomputed".to_owned(),
             Self::Repeat => "it repeats another record".to_owned(),
             Self::Identified => "it may repeat another record, which cannot be looked at".to_owned(),
+            Self::Shared => "it may repeat any other record".to_owned(),
             Self::Compacted => "compaction took its record".to_owned(),
             Self::Stopped => "it fails when recomputed, where the policy is to stop".to_owned(),
             Self::Stateful => "it depends on state, which is not recomputed".to_owned(),

@@ -24,6 +24,13 @@ pub struct InputFacts {
     pub asked: Range<i64>,
 }
 
+impl InputFacts {
+    /// Everything is read from where the group began.
+    pub fn has_beginning(&self) -> bool {
+        self.asked.start.max(self.log_start) <= self.began
+    }
+}
+
 /// An input partition in the books.
 #[derive(Debug)]
 pub struct Input {
@@ -73,6 +80,11 @@ impl Input {
     /// Offsets that still need a window.
     pub fn left(&self) -> u64 {
         u64::try_from(self.end().saturating_sub(self.next)).unwrap_or_default()
+    }
+
+    /// Each of its records from where the group began can be looked at, or lies behind the scope.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.facts.is_compacted && self.gone.is_empty() && self.facts.has_beginning()
     }
 
     /// What is gone already when the proof begins.

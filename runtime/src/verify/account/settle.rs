@@ -3,7 +3,7 @@
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::window::{Cell, DOUBTFUL, Fate, LEARNED, UNTRACKED, WRONG, Why};
 
-use super::Account;
+use super::{Account, Stand};
 
 /// What became of one input.
 enum Verdict {
@@ -13,6 +13,8 @@ enum Verdict {
     DeadLetter,
     Skipped,
     Repeated,
+    /// Nothing of it stands, which other records may make right.
+    Absent,
     /// Something was found, here or before.
     Wrong,
     Unproven(String),
@@ -49,6 +51,7 @@ impl Account {
             }
             self.outcomes.inputs += 1;
             let verdict = self.verdict(at, offset, cell);
+            self.note(at, offset, &verdict);
             let Verdict::Unproven(what) = verdict else {
                 self.tally(&verdict);
                 continue;
@@ -74,7 +77,8 @@ impl Account {
 
     fn tally(&mut self, verdict: &Verdict) {
         let outcomes = &mut self.outcomes;
-        outcomes.exactly_once += u64::from(!matches!(verdict, Verdict::Nothing | Verdict::Wrong));
+        let is_open = matches!(verdict, Verdict::Nothing | Verdict::Absent | Verdict::Wrong);
+        outcomes.exactly_once += u64::from(!is_open);
         match verdict {
             Verdict::Emitted(parts) => {
                 outcomes.emitted += 1;
@@ -84,8 +88,29 @@ impl Account {
             Verdict::DeadLetter => outcomes.dead_letters += 1,
             Verdict::Skipped => outcomes.skipped += 1,
             Verdict::Repeated => outcomes.repeated += 1,
-            Verdict::Nothing | Verdict::Wrong | Verdict::Unproven(_) => {}
+            Verdict::Nothing | Verdict::Absent | Verdict::Wrong | Verdict::Unproven(_) => {}
         }
+    }
+
+    /// What others with its message id may ask for.
+    fn note(&mut self, input: usize, offset: i64, verdict: &Verdict) {
+        let Some(ledger) = self.ledgers.get_mut(input) else {
+            return;
+        };
+        let window = self.inputs.get(input).map(|input| &input.window);
+        let stands = window.and_then(|window| {
+            let cell = window.cell(offset)?;
+            Some(cell.letters > 0 || window.seen_count(cell) > 0)
+        });
+        ledger.set(
+            offset,
+            match verdict {
+                Verdict::Absent => Stand::Absent,
+                Verdict::Wrong | Verdict::Unproven(_) if stands == Some(true) => Stand::Through,
+                Verdict::Nothing | Verdict::Wrong | Verdict::Unproven(_) => Stand::Open,
+                _ => Stand::Through,
+            },
+        );
     }
 
     fn list(&mut self, input: usize, row: Option<Row>) {
@@ -124,7 +149,22 @@ impl Account {
             Missing::Gone(what) => return Verdict::Unproven(what),
             Missing::None => {}
         }
-        Self::outcome(cell, seen)
+        match Self::outcome(cell, seen) {
+            Verdict::Absent => self.excused(input, offset, cell).unwrap_or(Verdict::Absent),
+            verdict => verdict,
+        }
+    }
+
+    /// Nothing of it stands, and it may have stood.
+    fn excused(&self, input: usize, offset: i64, cell: Cell) -> Option<Verdict> {
+        let window = &self.inputs.get(input)?.window;
+        let topics = (1..=cell.parts).filter_map(|part| window.part(cell, part));
+        let excuse = topics
+            .into_iter()
+            .find_map(|(topic, ..)| self.excuse(input, offset, topic))?;
+        Some(Verdict::Unproven(format!(
+            "nothing of it stands in the outputs: {excuse}"
+        )))
     }
 
     /// Nothing is missing but what may be missing.
@@ -147,6 +187,11 @@ impl Account {
                 unproven("nothing of it stands in the outputs")
             }
             Fate::Outputs if cell.parts == 0 => Verdict::Filtered,
+            Fate::Outputs | Fate::Letter
+                if seen == 0 && cell.letters == 0 && cell.why == Why::Shared =>
+            {
+                Verdict::Absent
+            }
             Fate::Outputs if seen == 0 => unproven("nothing of it stands in the outputs"),
             Fate::Outputs => Verdict::Emitted(seen),
             Fate::Letter if cell.letters > 0 => Verdict::DeadLetter,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use strait_sdk::batch::Record;
 
+use crate::dedup::claim::Claim;
 use crate::kafka::TopicPartition;
 use crate::lane::outgoing::{Capacity, Screen};
 use crate::plan::{Pipeline, Then};
@@ -147,6 +148,11 @@ impl Fates {
         wanted
     }
 
+    /// What a record claims, and as which one.
+    pub fn claim<R: Record>(&self, id: &TopicPartition, record: &R) -> Option<Claim> {
+        self.repeats.as_ref()?.claim(id, record)
+    }
+
     /// Records of this partition were deleted before they could be read.
     pub fn lose_sight(&mut self, id: &TopicPartition) {
         if let Some(repeats) = &mut self.repeats {
@@ -155,12 +161,10 @@ impl Fates {
     }
 
     fn fate(&self, id: Id, said: Said<'_>) -> (Fate, Why) {
-        let why = |plain| {
-            if id == Id::MayRepeat {
-                Why::Identified
-            } else {
-                plain
-            }
+        let why = |plain| match id {
+            Id::MayRepeat => Why::Identified,
+            Id::Shared => Why::Shared,
+            _ => plain,
         };
         match (id, said) {
             (Id::Repeats, _) => (Fate::Skipped, Why::Repeat),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use strait_sdk::batch::Record;
 
 use crate::dedup::changelog::Entry;
+use crate::dedup::claim::Claim;
 use crate::dedup::claimant::Claimant;
 use crate::kafka::TopicPartition;
 use crate::plan::{Dedup, DedupMode, OnMissingId, Pipeline};
@@ -21,6 +22,8 @@ pub enum Id {
     Repeats,
     /// Another record may have had it first.
     MayRepeat,
+    /// Another record may have it; who was first is decided elsewhere.
+    Shared,
     /// It has none, and fails for it.
     Refused,
     /// It has none, and the group cannot have passed it.
@@ -78,7 +81,7 @@ impl Repeats {
             return Id::NoMatter;
         }
         let Some(history) = &mut partition.history else {
-            return Id::MayRepeat;
+            return Id::Shared;
         };
         let claim = Entry {
             id: claim.id,
@@ -90,6 +93,12 @@ impl Repeats {
             Standing::Repeat => Id::Repeats,
             Standing::Doubtful => Id::MayRepeat,
         }
+    }
+
+    /// What a record claims, and as which one.
+    pub fn claim<R: Record>(&self, id: &TopicPartition, record: &R) -> Option<Claim> {
+        let topic_id = &self.partitions.get(id)?.topic_id;
+        self.claimant.claim_of(id.partition, topic_id, record)
     }
 
     /// The record of this partition that was judged last counts.
@@ -115,7 +124,7 @@ impl Repeats {
 fn unseen(input: &InputFacts) -> Unseen {
     if input.is_compacted {
         Unseen::Everywhere
-    } else if input.asked.start.max(input.log_start) <= input.began {
+    } else if input.has_beginning() {
         Unseen::Nothing
     } else {
         Unseen::Earlier

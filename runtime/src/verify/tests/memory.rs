@@ -15,6 +15,7 @@ pub type Pair = (Vec<u8>, Option<Vec<u8>>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rec {
     pub offset: i64,
+    pub timestamp_ms: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Pair>,
@@ -25,7 +26,7 @@ impl Record for Rec {
         self.offset
     }
     fn timestamp_ms(&self) -> i64 {
-        1000
+        self.timestamp_ms
     }
     fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()
@@ -49,6 +50,8 @@ pub struct Log {
     pub start: i64,
     /// Retention comes here as soon as somebody reads.
     pub start_soon: i64,
+    /// But not in the first of these readings.
+    pub soon_after: usize,
     pub end: i64,
 }
 
@@ -72,6 +75,7 @@ pub struct Reader {
     pub logs: HashMap<TopicPartition, Log>,
     positions: HashMap<TopicPartition, i64>,
     paused: Vec<TopicPartition>,
+    readings: usize,
 }
 
 pub struct Nobody;
@@ -96,7 +100,7 @@ impl Consumer for Reader {
                 continue;
             }
             let log = self.logs.get_mut(partition).unwrap();
-            if log.start_soon > log.start {
+            if log.start_soon > log.start && self.readings > log.soon_after {
                 log.cut(log.start_soon);
             }
             if *position < log.start {
@@ -119,6 +123,7 @@ impl Consumer for Reader {
 
     fn assign(&mut self, positions: &[Position]) -> Result<(), KafkaError> {
         assert!(self.paused.is_empty(), "a pause was left behind");
+        self.readings += 1;
         let positions = positions.iter();
         self.positions = positions.map(|p| (p.partition.clone(), p.offset)).collect();
         Ok(())

@@ -84,7 +84,7 @@ fn ids_say_what_may_be_missing_and_what_fails() {
     let plain = (Fate::Outputs, Why::Plain);
     assert_eq!(
         of(DedupMode::Drop, OnMissingId::Stop, "value"),
-        (Fate::Outputs, Why::Identified)
+        (Fate::Outputs, Why::Shared)
     );
     assert_eq!(of(DedupMode::Observe, OnMissingId::Stop, "value"), plain);
     assert_eq!(of(DedupMode::Drop, OnMissingId::Pass, "header:none"), plain);
