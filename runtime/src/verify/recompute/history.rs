@@ -31,7 +31,7 @@ pub enum Unseen {
     /// Their records stood before those that are read. How old they are shows when these have
     /// come some way.
     Earlier,
-    /// Anywhere.
+    /// Their records stood anywhere.
     Everywhere,
 }
 
@@ -65,7 +65,7 @@ pub struct History {
     table: Table,
     window_ms: i64,
     unseen: Unseen,
-    /// Of what was read since something was not seen.
+    /// While it is not known how old that is which was not seen.
     time: MedianTime,
     /// Lanes have come no further, wherever they began.
     ceiling: Ceiling,
@@ -88,17 +88,20 @@ impl History {
         }
     }
 
-    /// Records behind those that were read were deleted.
+    /// Records behind those that were read were deleted. They may have claimed any id anew, so what
+    /// is known is worth nothing.
     pub fn lose_sight(&mut self) {
         if self.unseen != Unseen::Everywhere {
-            self.unseen = Unseen::Earlier;
-            self.time = MedianTime::default();
+            *self = Self::new(self.window_ms, Unseen::Earlier);
         }
     }
 
     /// Judges the next record, at the offset `at`. It counts with [`History::count`], and else
     /// was never judged.
     pub fn judge(&mut self, at: i64, claim: Entry) -> Standing {
+        if self.unseen == Unseen::Everywhere {
+            return Standing::Doubtful;
+        }
         self.table.aborted();
         let held = self.table.holder(&claim.id);
         let verdict = self.table.claim(at, claim);
@@ -137,9 +140,8 @@ impl History {
             Standing::First => _ = self.doubts.remove(&id),
             Standing::Repeat => {}
             Standing::Doubtful => {
-                let doubt = Doubt::about(timestamp_ms, self.window_ms);
-                let wider = self.doubts.get(&id).map_or(doubt, |before| doubt.and(*before));
-                self.doubts.insert(id, wider);
+                let doubt = self.doubt(&id, timestamp_ms);
+                self.doubts.insert(id, doubt);
                 self.sweep();
             }
         }
@@ -177,6 +179,24 @@ impl History {
         ceiling_ms.is_some_and(|ceiling_ms| held_ms <= self.table.oldest_at_ms(ceiling_ms))
     }
 
+    /// Who may hold an id behind a record of this time: the record itself, who held it before, or one
+    /// that is not known and was within its window.
+    fn doubt(&self, id: &MessageId, at_ms: i64) -> Doubt {
+        let unseen_ms = match self.unseen {
+            Unseen::Nothing => i64::MIN,
+            Unseen::Before(ms) => ms,
+            Unseen::Earlier | Unseen::Everywhere => i64::MAX,
+        };
+        let unknown_ms = unseen_ms.max(self.table.oldest_ms().unwrap_or(i64::MIN));
+        let holder_ms = self.table.holder(id).map_or(at_ms, |(_, held_ms)| held_ms);
+        let latest_ms = unknown_ms.min(at_ms.saturating_add(self.window_ms));
+        let doubt = Doubt {
+            from_ms: at_ms.saturating_sub(self.window_ms).min(holder_ms),
+            to_ms: latest_ms.max(at_ms).max(holder_ms),
+        };
+        self.doubts.get(id).map_or(doubt, |before| doubt.and(*before))
+    }
+
     fn sweep(&mut self) {
         if self.doubts.len() < self.sweep_at {
             return;
@@ -189,14 +209,6 @@ impl History {
 }
 
 impl Doubt {
-    /// It holds the id, or one that is not further from it than the window.
-    fn about(at_ms: i64, window_ms: i64) -> Self {
-        Self {
-            from_ms: at_ms.saturating_sub(window_ms),
-            to_ms: at_ms.saturating_add(window_ms),
-        }
-    }
-
     fn and(self, other: Self) -> Self {
         Self {
             from_ms: self.from_ms.min(other.from_ms),

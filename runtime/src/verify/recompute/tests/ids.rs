@@ -198,7 +198,7 @@ fn a_beginning_that_is_not_read_leaves_first_ones_in_doubt() {
     recompute.lose_sight(&facts().id);
     found.extend(whys(&mut recompute, &keyed(&["c", "a"]), 99));
     let whys: Vec<Why> = found.iter().map(|(_, why)| *why).collect();
-    assert_eq!(whys, [Why::Plain, Why::Plain, Why::Identified, Why::Repeat]);
+    assert_eq!(whys, [Why::Plain, Why::Plain, Why::Identified, Why::Identified]);
 }
 
 #[test]
