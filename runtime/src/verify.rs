@@ -15,7 +15,10 @@
 //! 4. *What it must be.* A missing output may have been filtered or lost; so the records are
 //!    passed through the real stages once more, and what they become is compared with what
 //!    stands there: part by part, by topic and digest.
-//! 5. *Order.* Read in log order, the coordinates of an input partition must rise in each
+//! 5. *Repeats.* What `dedup` drops has no outputs. Where claims belong to a partition, the rule
+//!    is applied once more in the order of its records; elsewhere a record of which nothing
+//!    stands is held against all others with its id (see [`twins`]).
+//! 6. *Order.* Read in log order, the coordinates of an input partition must rise in each
 //!    output partition.
 //!
 //! The inputs are read before the outputs: then each output is judged where it stands, and
@@ -26,6 +29,7 @@
 //! No consumer here is a member of the group, and nothing is committed or written.
 
 pub mod account;
+mod before;
 mod digest;
 pub mod finding;
 pub mod range;
@@ -115,7 +119,10 @@ pub fn run(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Repo
         doing: "create a client".to_owned(),
         error,
     })?;
-    let outcome = proof.rounds(&mut consumer);
+    let mut times = survey::Times::new(plan);
+    let mut offset_at = |id: &TopicPartition, ms| times.offset_at(id, ms);
+    let outcome = before::look_back(&mut proof, &mut consumer, &mut offset_at)
+        .and_then(|()| proof.rounds(&mut consumer));
     consumer.close(FAREWELL);
     outcome?;
     Ok(Report::new(plan, modules, proof.account))

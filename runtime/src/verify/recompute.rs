@@ -27,6 +27,7 @@ use crate::stage::{Allowance, FailureKind, GuestFactory, Stages, Stopped, cut};
 use super::digest::Digests;
 use super::window::{Fate, Part, Why};
 use fates::{Fates, Said};
+pub use history::Unseen;
 pub use repeats::Repeats;
 
 /// What must become of one record.
@@ -124,12 +125,34 @@ impl<F: GuestFactory> Recompute<F> {
 
     /// What a record claims, and as which one.
     pub fn claim<R: Record>(&self, id: &TopicPartition, record: &R) -> Option<Claim> {
-        self.fates.claim(id, record)
+        self.fates.repeats()?.claim(id, record)
+    }
+
+    /// How far before a record claims matter to it, where they belong to a partition.
+    pub fn claims_reach_ms(&self) -> Option<i64> {
+        self.fates.repeats()?.reach_ms()
+    }
+
+    /// A partition is read from elsewhere: to be said before its first record.
+    pub fn begin(&mut self, id: &TopicPartition, unseen: Unseen) {
+        if let Some(repeats) = self.fates.repeats_mut() {
+            repeats.begin(id, unseen);
+        }
+    }
+
+    /// A record that stands before the scope.
+    pub fn look_back<R: Record>(&mut self, id: &TopicPartition, record: &R) {
+        if let Some(repeats) = self.fates.repeats_mut() {
+            repeats.judge(id, record);
+            repeats.count(id);
+        }
     }
 
     /// Records of this partition were deleted before they could be read.
     pub fn lose_sight(&mut self, id: &TopicPartition) {
-        self.fates.lose_sight(id);
+        if let Some(repeats) = self.fates.repeats_mut() {
+            repeats.lose_sight(id);
+        }
     }
 }
 

@@ -77,11 +77,7 @@ struct InputPartition {
 /// Asks all that the proof must know. Whoever looks at the group's offsets again does it with
 /// what comes beside it.
 pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Trouble> {
-    let client_id = format!("{}.verify", plan.name);
-    let opening = |error| Trouble::Kafka {
-        doing: "create a client".to_owned(),
-        error,
-    };
+    let client_id = client_id(plan);
     if let Some(mistake) = asked.contradiction() {
         return Err(Trouble::Usage(mistake));
     }
@@ -181,6 +177,42 @@ fn is_compacted(admin: &Admin, name: &str) -> Result<bool, Trouble> {
         admin.topic_setting(name, "cleanup.policy", ANSWER)
     })?;
     Ok(policy.contains("compact"))
+}
+
+/// Where times stand in logs. It connects with the first question.
+pub struct Times<'p> {
+    plan: &'p Pipeline,
+    ends: Option<LogEnds>,
+}
+
+impl<'p> Times<'p> {
+    pub fn new(plan: &'p Pipeline) -> Self {
+        Self { plan, ends: None }
+    }
+
+    /// The first offset of a partition whose record is not older; `None` if all are.
+    pub fn offset_at(&mut self, id: &TopicPartition, time: i64) -> Result<Option<i64>, Trouble> {
+        let ends = match self.ends.take() {
+            Some(ends) => ends,
+            None => LogEnds::open(&self.plan.cluster, &client_id(self.plan)).map_err(opening)?,
+        };
+        let ends = self.ends.insert(ends);
+        let offsets = insist("look up offsets by time", || {
+            ends.offsets_at(std::slice::from_ref(id), time, LEADER)
+        })?;
+        Ok(offsets.into_iter().next().flatten())
+    }
+}
+
+fn client_id(plan: &Pipeline) -> String {
+    format!("{}.verify", plan.name)
+}
+
+fn opening(error: KafkaError) -> Trouble {
+    Trouble::Kafka {
+        doing: "create a client".to_owned(),
+        error,
+    }
 }
 
 /// A time that is later than all records stands at the end of everything.

@@ -200,6 +200,16 @@ impl World {
         };
         let plan = Arc::new(self.plan.clone());
         let mut proof = Proof::new(&plan, &[Script], survey, books, &mut ask, &mut progress).unwrap();
+        let logs = self.reader.logs.clone();
+        let mut offset_at = |id: &TopicPartition, ms| {
+            let not_older = |record: &&Rec| record.timestamp_ms >= ms;
+            Ok(logs[id]
+                .records
+                .iter()
+                .find(not_older)
+                .map(|record| record.offset))
+        };
+        before::look_back(&mut proof, &mut self.reader, &mut offset_at).unwrap();
         proof.rounds(&mut self.reader).unwrap();
         let report = Report::new(&plan, Vec::new(), proof.account);
         assert!(read <= total, "{read} of {total}");

@@ -173,9 +173,12 @@ impl Table {
 
     /// The same, when the records have come to this time.
     pub fn oldest_at_ms(&self, reached_ms: i64) -> i64 {
-        reached_ms
-            .saturating_sub(self.window_ms)
-            .saturating_sub(self.lateness_ms())
+        reached_ms.saturating_sub(self.reach_ms())
+    }
+
+    /// How far back claims matter.
+    pub fn reach_ms(&self) -> i64 {
+        self.window_ms.saturating_add(self.lateness_ms())
     }
 
     pub fn lateness_ms(&self) -> i64 {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use strait_sdk::batch::Record;
 
-use crate::dedup::claim::Claim;
 use crate::kafka::TopicPartition;
 use crate::lane::outgoing::{Capacity, Screen};
 use crate::plan::{Pipeline, Then};
@@ -148,16 +147,12 @@ impl Fates {
         wanted
     }
 
-    /// What a record claims, and as which one.
-    pub fn claim<R: Record>(&self, id: &TopicPartition, record: &R) -> Option<Claim> {
-        self.repeats.as_ref()?.claim(id, record)
+    pub fn repeats(&self) -> Option<&Repeats> {
+        self.repeats.as_ref()
     }
 
-    /// Records of this partition were deleted before they could be read.
-    pub fn lose_sight(&mut self, id: &TopicPartition) {
-        if let Some(repeats) = &mut self.repeats {
-            repeats.lose_sight(id);
-        }
+    pub fn repeats_mut(&mut self) -> Option<&mut Repeats> {
+        self.repeats.as_mut()
     }
 
     fn fate(&self, id: Id, said: Said<'_>) -> (Fate, Why) {

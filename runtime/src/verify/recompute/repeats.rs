@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strait_sdk::batch::Record;
 
-use crate::dedup::changelog::Entry;
+use crate::dedup::changelog::{Entry, Table};
 use crate::dedup::claim::Claim;
 use crate::dedup::claimant::Claimant;
 use crate::kafka::TopicPartition;
@@ -105,6 +105,20 @@ impl Repeats {
     pub fn count(&mut self, id: &TopicPartition) {
         if let Some(history) = self.history(id) {
             history.count();
+        }
+    }
+
+    /// How far before a record claims matter to it, where they belong to a partition.
+    pub fn reach_ms(&self) -> Option<i64> {
+        let drops = self.plan.store.is_by_partition() && self.plan.mode == DedupMode::Drop;
+        drops.then(|| Table::new(self.plan.window_ms()).reach_ms())
+    }
+
+    /// A partition is read from elsewhere: to be said before its first record.
+    pub fn begin(&mut self, id: &TopicPartition, unseen: Unseen) {
+        let window_ms = self.plan.window_ms();
+        if let Some(history) = self.history(id) {
+            *history = History::new(window_ms, unseen);
         }
     }
 

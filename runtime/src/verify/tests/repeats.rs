@@ -200,6 +200,45 @@ proptest! {
     }
 
     #[test]
+    fn what_stands_before_the_range_counts(
+        arrivals in prop::collection::vec(arrival(), 1..100),
+        from in prop::collection::vec(0_i64..50, 3),
+        start in 0_i64..10,
+        budget in 0_usize..1500,
+        keeps_coming: bool,
+        lost: prop::sample::Index,
+    ) {
+        let mut arrivals = arrivals;
+        for arrival in arrivals.iter_mut().filter(|_| keeps_coming) {
+            (arrival.partition, arrival.id) = (arrival.partition % 2, arrival.id % 2);
+        }
+        let mut worked = Worked::new(changelog(), &arrivals);
+        let survey = |worked: &Worked| {
+            let mut survey = worked.world.survey();
+            for (input, from) in survey.inputs.iter_mut().zip(&from) {
+                input.asked = *from..i64::MAX;
+                input.log_start = start.min(*from);
+            }
+            survey
+        };
+        let books = Books { assume_filtered: false, memory_bytes: budget };
+        // Nothing is said to be wrong. An id that kept coming may be open.
+        let survey_now = survey(&worked);
+        let report = worked.world.verify_with(survey_now, books);
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Unproven) {
+            prop_assert_eq!(report.findings.count(kind), 0, "{:#?}", report);
+        }
+        let Some((_, partition, offset)) = worked.lose(lost) else { return Ok(()) };
+        let survey_now = survey(&worked);
+        let report = worked.world.verify_with(survey_now, books);
+        let is_in_range = offset >= from[usize::try_from(partition).unwrap()];
+        let is_found = [Kind::Lost, Kind::Unproven]
+            .into_iter()
+            .any(|kind| covers(&report, kind, partition, offset));
+        prop_assert_eq!(is_found, is_in_range, "{:#?}", report);
+    }
+
+    #[test]
     fn in_all_partitions_one_of_each_id_must_have_come_through(
         arrivals in prop::collection::vec(arrival(), 1..60),
         budget in 0_usize..1500,
@@ -227,6 +266,46 @@ proptest! {
     }
 }
 
+fn covers(report: &Report, kind: Kind, partition: i32, offset: i64) -> bool {
+    let (_, listed) = report.findings.iter().find(|(of, _)| *of == kind).unwrap();
+    listed.listed.iter().any(|finding| {
+        let end = finding.until.unwrap_or(finding.input.offset + 1);
+        finding.input.partition == partition && (finding.input.offset..end).contains(&offset)
+    })
+}
+
+#[test]
+fn ids_before_the_range_are_read_as_far_back_as_they_matter() {
+    let arrivals: Vec<Arrival> = (0..120)
+        .map(|n| at(0, if n % 4 == 3 { n - 3 } else { n }))
+        .collect();
+    let arrivals = arrivals.into_iter().map(|arrival| Arrival {
+        pause_ms: 100,
+        ..arrival
+    });
+    let mut worked = Worked::new(changelog(), &arrivals.collect::<Vec<_>>());
+    let mut world = |change: &dyn Fn(&mut Log), log_start| {
+        let mut survey = worked.world.survey();
+        survey.inputs[0].asked = 80..i64::MAX;
+        survey.inputs[0].log_start = log_start;
+        change(worked.world.log("out.default", 0));
+        let books = Books {
+            assume_filtered: false,
+            memory_bytes: PLENTY,
+        };
+        worked.world.verify_with(survey, books)
+    };
+    // Of what is gone nobody knows how old it is; here it matters no more.
+    for log_start in [0, 40] {
+        let report = world(&|_| {}, log_start);
+        assert!(report.proven, "{report:#?}");
+        assert!(report.outcomes.repeated > 10, "{report:#?}");
+    }
+    assert!(world(&|_| {}, 80).findings.count(Kind::Unproven) > 0);
+    let report = world(&|log| drop(log.records.pop()), 0);
+    assert_eq!(report.findings.count(Kind::Lost), 1, "{report:#?}");
+}
+
 /// One id in two partitions, of which nothing stands, and another that came through.
 fn both_lost() -> World {
     let mut worked = Worked::new(memory(), &[at(0, 1), at(1, 1), at(1, 2)]);
@@ -249,11 +328,12 @@ fn what_cannot_all_be_looked_at_is_unproven() {
     let mut world = both_lost();
     let report = world.verify_with(world.survey(), books);
     assert_eq!(counts(&report), (2, 0), "{report}");
-    let changes: [fn(&mut Survey); 4] = [
+    let changes: [fn(&mut Survey); 5] = [
         |survey| survey.had_other_inputs = true,
         |survey| survey.inputs[2].is_compacted = true,
         |survey| survey.inputs[2].log_start = 1,
         |survey| survey.inputs[1].asked = 1..i64::MAX,
+        |survey| survey.outputs[0].log_start = 1,
     ];
     for (n, change) in changes.into_iter().enumerate() {
         let mut survey = world.survey();
@@ -303,6 +383,17 @@ fn one_that_is_not_committed_yet_may_have_been_first() {
     };
     let report = worked.world.verify_with(survey, books);
     assert_eq!(counts(&report), (1, 1), "{report:#?}");
+}
+
+#[test]
+fn one_that_stands_where_it_must_not_makes_no_other_right() {
+    let mut worked = Worked::new(memory(), &[at(0, 1), at(1, 1)]);
+    let astray = worked.world.log("out.default", 0).records.remove(0);
+    worked.world.log("out.audit", 0).append(astray);
+    let report = worked.world.verify(PLENTY);
+    assert_eq!(counts(&report), (0, 1), "{report:#?}");
+    assert_eq!(Worked::offsets(&report, Kind::Unexpected), [(0, 0)]);
+    assert_eq!(Worked::offsets(&report, Kind::Unproven), [(1, 0)]);
 }
 
 #[test]
