@@ -3,6 +3,9 @@
 //! Tampered outputs are written by a plain producer, with the coordinates that a real run
 //! would have given them.
 
+mod repeats;
+mod state;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -219,34 +222,42 @@ struct Tampering {
     fixture: Fixture,
     cluster_id: String,
     topic_id: String,
+    dress: fn(Message, i64) -> Message,
 }
 
 const RECORDS: i64 = 10;
 
 impl Tampering {
     fn new(name: &str) -> Result<Self> {
-        let fixture = traced(name, 1, "identity")?;
-        let message = |offset| Message::new(format!("k{offset}"), format!("v{offset}"));
+        Self::of(traced(name, 1, "identity")?, |message, _| message)
+    }
+
+    /// Of records to which this is done, by their offsets; the pipeline makes nothing else of them.
+    fn of(fixture: Fixture, dress: fn(Message, i64) -> Message) -> Result<Self> {
+        let message = |offset| dress(Self::bare(offset), offset);
         fixture.send(&(0..RECORDS).map(message).collect::<Vec<_>>())?;
         let cluster = Cluster {
             bootstrap: fixture.bootstrap().to_owned(),
             ..Cluster::default()
         };
-        let admin = Admin::open(&cluster, name)?;
+        let admin = Admin::open(&cluster, fixture.name())?;
         let described = admin.describe(&[&fixture.topic("in")], STOP_LIMIT)?;
         let topic = described.into_iter().next().context("a description")??;
         Ok(Self {
             cluster_id: admin.cluster_id(STOP_LIMIT)?,
             topic_id: topic.id.context("a topic id")?,
             fixture,
+            dress,
         })
+    }
+
+    fn bare(offset: i64) -> Message {
+        Message::new(format!("k{offset}"), format!("v{offset}")).to_partition(0)
     }
 
     /// The right output of the input record at `offset`.
     fn output(&self, offset: i64) -> Message {
-        Message::new(format!("k{offset}"), format!("v{offset}"))
-            .to_partition(0)
-            .with_header(SOURCE, Some(self.source_of(offset).as_bytes()))
+        (self.dress)(Self::bare(offset), offset).with_header(SOURCE, Some(self.source_of(offset).as_bytes()))
     }
 
     fn source_of(&self, offset: i64) -> String {
