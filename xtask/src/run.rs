@@ -32,7 +32,16 @@ pub fn command(program: impl AsRef<OsStr>, args: &[&str]) -> Command {
 
 /// The cargo that runs this.
 pub fn cargo(args: &[&str]) -> Command {
-    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
+    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args);
+    // What it says of this program to this program looks like changed settings to build scripts, and
+    // whoever calls cargo next would build all that depends on these once more.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs a program to its end, its output shown; an error if it fails.
