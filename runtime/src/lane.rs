@@ -16,7 +16,7 @@
 //! | `keyed` | what a batch changes in the state of the transforms |
 //! | `restoring` | what others wrote of a partition, back before its first record |
 //! | `ending` | how a transaction commits |
-//! | `recovery` | what follows when one cannot: abort, new producer, resolve, rewind |
+//! | `recovery` | what follows when one cannot: abort, new producer, an `unknown` outcome, rewind |
 //! | `assignment`, `gaps` | partitions that come and go, and where they start |
 //! | `inputs` | whether their topics are still the same |
 //! | `commit_policy`, `starts`, `resync`, `retries`, `suspects`, `breaker`, `partitions` | decisions without I/O |

@@ -4,17 +4,19 @@
 //! | --- | --- |
 //! | abortable | abort; back to the offsets that this lane knows to be committed |
 //! | fatal, no verdict, a failed abort | a new producer with the same id, which ends the old transaction either way; back to the offsets that the group has committed |
-//! | the same, out of the commit call | in between, what is committed is held against the transaction ([`resync`](super::resync)) |
+//! | the same, out of the commit call | in between, what is committed is held against the transaction (`unknown`, by the rule of [`resync`](super::resync)) |
 //!
 //! A producer under suspicion (a request of the transaction protocol went unanswered) is
 //! replaced before the next begin: a late copy of that request could act on the next
 //! transaction, since librdkafka's protocol keeps one epoch for many (KIP-890).
 
+mod unknown;
+
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Point, Sabotage};
 use crate::kafka::{
-    Consumer, GroupMember, KafkaError, Position, Producer, ProducerFactory, TopicPartition, TransactionError,
+    Consumer, KafkaError, Position, Producer, ProducerFactory, TopicPartition, TransactionError,
 };
 use crate::plan::Delivery;
 use crate::stage::GuestFactory;
@@ -23,9 +25,7 @@ use crate::telemetry::metrics::{TransactionOutcome, TransactionPhase};
 use super::Lane;
 use super::control::Interrupt;
 use super::directory::Directory;
-use super::open::Open;
 use super::partitions::Standing;
-use super::resync::{Evidence, Resolution, resolve};
 use super::state::LaneState;
 
 /// One try to open a producer, or to read committed offsets; between two tries the group is served.
@@ -223,125 +223,6 @@ where
         self.serve(polled.events)
     }
 
-    /// Asks what is committed, and judges the open transaction by it if its outcome is unknown.
-    fn resync(
-        &mut self,
-        open: Option<&Open>,
-        error: &TransactionError,
-        in_commit: bool,
-    ) -> Result<(), Interrupt> {
-        if in_commit && fault::has(Sabotage::GuessCommitted) {
-            self.guess_committed();
-            return Ok(());
-        }
-        let mut committed = self.ask_committed()?;
-        if in_commit {
-            self.report.transaction(TransactionOutcome::Ambiguous);
-        }
-        let mut outcome = TransactionOutcome::Aborted;
-        // In the other modes offsets are not committed with the outputs, and prove nothing.
-        if let Some(open) = open.filter(|_| self.plan.delivery == Delivery::ExactlyOnce)
-            && self.is_unbroken(open)
-        {
-            let evidence = self.evidence(&committed);
-            match resolve(&evidence) {
-                Resolution::Committed if in_commit => {
-                    outcome = TransactionOutcome::Committed;
-                    self.report.committed(&self.plan, open, self.partitions.iter());
-                    self.take_for_committed()?;
-                }
-                Resolution::NotCommitted => {}
-                odd => {
-                    self.refute(open, &odd, &evidence)?;
-                    committed = self.ask_committed()?;
-                }
-            }
-        }
-        if open.is_some() {
-            self.report.transaction(outcome);
-        }
-        if outcome == TransactionOutcome::Aborted {
-            self.rest(error);
-        }
-        self.rewind(Some(&committed))
-    }
-
-    /// A sabotage: the commit is taken for a success, whatever became of it.
-    fn guess_committed(&mut self) {
-        for partition in self.partitions.iter_mut().filter(|p| p.is_dirty()) {
-            partition.committed();
-        }
-    }
-
-    /// Whether this lane has owned its partitions without a break since the transaction began.
-    fn is_unbroken(&self, open: &Open) -> bool {
-        open.epoch == self.epoch
-            && !self.consumer.assignment_lost()
-            && self.consumer.member().map(|member| member.generation()) == open.generation
-    }
-
-    /// What cannot be is an error, unless others have owned the partitions meanwhile. After
-    /// a standstill the client may be the last to learn of that; a whole session without a
-    /// loss proves that nobody has.
-    fn refute(&mut self, open: &Open, odd: &Resolution, evidence: &[Evidence]) -> Result<(), Interrupt> {
-        let until = Instant::now() + self.plan.timeouts.session;
-        while self.is_unbroken(open) {
-            if Instant::now() >= until {
-                return Err(match odd {
-                    Resolution::Contradiction(found) => contradiction(
-                        "committed offset is neither its start nor its end",
-                        std::slice::from_ref(found),
-                    ),
-                    _ => contradiction(
-                        "it was never asked to commit, and its offsets are committed",
-                        evidence,
-                    ),
-                });
-            }
-            self.serve_once(Duration::from_millis(200))?;
-        }
-        tracing::info!("others have owned the partitions meanwhile: going on from what they committed");
-        Ok(())
-    }
-
-    fn evidence(&self, committed: &[(TopicPartition, Option<i64>)]) -> Vec<Evidence> {
-        self.partitions
-            .iter()
-            .filter(|p| p.standing == Standing::Steady)
-            .map(|p| Evidence {
-                partition: p.id.clone(),
-                start: p.committed,
-                end: p.next,
-                committed: committed
-                    .iter()
-                    .find(|(id, _)| *id == p.id)
-                    .and_then(|(_, offset)| *offset),
-            })
-            .collect()
-    }
-
-    fn ask_committed(&mut self) -> Result<Vec<(TopicPartition, Option<i64>)>, Interrupt> {
-        loop {
-            // What is not resolved yet waits for somebody else's transaction, and nobody for it.
-            let known = self
-                .partitions
-                .iter()
-                .filter(|p| p.standing != Standing::Resolving);
-            let ids: Vec<TopicPartition> = known.map(|p| p.id.clone()).collect();
-            if ids.is_empty() {
-                return Ok(Vec::new());
-            }
-            match self.consumer.committed(&ids, TRY) {
-                Ok(committed) => return Ok(committed),
-                Err(error) => {
-                    self.report
-                        .degraded(Some(format!("waiting for the committed offsets: {error}")));
-                    self.wait_out()?;
-                }
-            }
-        }
-    }
-
     /// Moves every partition back to what is committed: as the group says, or as this lane
     /// knows if the history is unambiguous.
     pub(super) fn rewind(
@@ -382,16 +263,6 @@ where
         self.hold_restoring(&moved)
     }
 
-    /// The outcome was unknown, and is a commit.
-    fn take_for_committed(&mut self) -> Result<(), Interrupt> {
-        self.claims_committed();
-        let stored = self.state_committed();
-        for partition in self.partitions.iter_mut().filter(|p| p.is_dirty()) {
-            partition.committed();
-        }
-        stored
-    }
-
     /// Makes the consumer go on at every partition's next offset.
     fn seek_to_next(&mut self) -> Result<(), Interrupt> {
         let give_up = Instant::now() + SEEK_MAX;
@@ -416,24 +287,6 @@ where
             self.wait_out()?;
         }
     }
-}
-
-fn contradiction(what: &str, evidence: &[Evidence]) -> Interrupt {
-    let list: Vec<String> = evidence
-        .iter()
-        .filter(|e| e.start != e.end)
-        .map(|e| {
-            format!(
-                "{}: began at {}, would end at {}, committed {:?}",
-                e.partition, e.start, e.end, e.committed
-            )
-        })
-        .collect();
-    Interrupt::Pipeline(format!(
-        "a transaction's outcome contradicts itself ({what}): {}; nothing goes on from here until somebody has looked: \
-         does anything else commit offsets for this group?",
-        list.join("; ")
-    ))
 }
 
 /// Errors that no retry mends: somebody has to grant a right or change a setting.
