@@ -40,9 +40,12 @@ const WHOLE_TARGETS: [&str; 7] = [
     ALL_TESTS,
 ];
 
-/// Most tests of the libraries wait for librdkafka's timeouts, so many of them run at once. Those
-/// of the whole share one Kafka and the machine's cores.
-const WAITING_TESTS: &str = "8";
+/// Most tests of the libraries wait for librdkafka's timeouts, so many of them run at once.
+const LIBRARY_THREADS: &str = "8";
+
+/// Those of the whole wait for sessions to end and processes to start, beside one Kafka that they share.
+/// The scenarios, which strike it, run one by one whatever this says.
+const WHOLE_THREADS: &str = "4";
 
 /// Ends with cargo test's own closing lines.
 pub fn all(args: &[String]) -> Result<()> {
@@ -70,14 +73,18 @@ pub fn all(args: &[String]) -> Result<()> {
     }
     step("tests of the libraries");
     for target in LIBRARY_TARGETS {
-        let mut libraries = test(target);
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            libraries.env("RUST_TEST_THREADS", WAITING_TESTS);
-        }
-        shown(libraries)?;
+        shown(on_threads(test(target), LIBRARY_THREADS))?;
     }
     step("tests of the whole");
-    shown(test(&WHOLE_TARGETS))
+    shown(on_threads(test(&WHOLE_TARGETS), WHOLE_THREADS))
+}
+
+/// So many tests at once, unless somebody has said how many.
+fn on_threads(mut test: Command, threads: &str) -> Command {
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        test.env("RUST_TEST_THREADS", threads);
+    }
+    test
 }
 
 /// All packages, unless some are named, and then without the feature that they may not know.
