@@ -1,6 +1,8 @@
 //! Servers that stores of message ids live on: Redis, PostgreSQL and MariaDB, each on a free port,
 //! with a password and a folder of its own.
 
+mod tls;
+
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use tempfile::TempDir;
 use crate::strait::free_address;
 use crate::verifier::Verifier;
 use crate::wait;
+use tls::Tls;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Needs no escape in an address.
@@ -44,6 +47,8 @@ impl Kind {
 pub struct Server {
     kind: Kind,
     folder: TempDir,
+    /// `None`: it speaks in the clear.
+    tls: Option<Tls>,
     port: u16,
     child: Option<Child>,
     guard: Arc<Verifier>,
@@ -52,9 +57,22 @@ pub struct Server {
 impl Server {
     /// `guard` kills it if nobody else does.
     pub fn start(kind: Kind, guard: &Arc<Verifier>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("strait-test-").tempdir()?;
+        Self::start_in(folder, None, kind, guard)
+    }
+
+    /// The same with a certificate by an authority of its own, whom clients have to trust.
+    pub fn start_with_tls(kind: Kind, guard: &Arc<Verifier>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("strait-test-").tempdir()?;
+        let tls = Tls::new(folder.path())?;
+        Self::start_in(folder, Some(tls), kind, guard)
+    }
+
+    fn start_in(folder: TempDir, tls: Option<Tls>, kind: Kind, guard: &Arc<Verifier>) -> Result<Self> {
         let mut server = Self {
             kind,
-            folder: tempfile::Builder::new().prefix("strait-test-").tempdir()?,
+            folder,
+            tls,
             port: free_address()?.port(),
             child: None,
             guard: Arc::clone(guard),
@@ -72,11 +90,23 @@ impl Server {
 
     pub fn url_with(&self, password: &str) -> String {
         let port = self.port;
-        match self.kind {
-            Kind::Redis => format!("redis://:{password}@127.0.0.1:{port}"),
-            Kind::Postgres => format!("postgres://strait:{password}@127.0.0.1:{port}/{DATABASE}"),
-            Kind::MariaDb => format!("mariadb://strait:{password}@127.0.0.1:{port}/{DATABASE}"),
-        }
+        let (scheme, path) = match (self.kind, self.tls.is_some()) {
+            (Kind::Redis, false) => ("redis://", String::new()),
+            (Kind::Redis, true) => ("rediss://", String::new()),
+            (Kind::Postgres, false) => ("postgres://strait", format!("/{DATABASE}")),
+            (Kind::Postgres, true) => ("postgres://strait", format!("/{DATABASE}?sslmode=verify-full")),
+            (Kind::MariaDb, false) => ("mariadb://strait", format!("/{DATABASE}")),
+            (Kind::MariaDb, true) => (
+                "mariadb://strait",
+                format!("/{DATABASE}?ssl-mode=VERIFY_IDENTITY"),
+            ),
+        };
+        format!("{scheme}:{password}@127.0.0.1:{port}{path}")
+    }
+
+    /// The certificate of the authority that vouches for it, if it speaks TLS.
+    pub fn authority(&self) -> Option<&Path> {
+        self.tls.as_ref().map(|tls| tls.authority.as_path())
     }
 
     /// As `dedup.store` in a pipeline's file.
@@ -179,8 +209,21 @@ impl Server {
                 command
                     .args(["--bind", "127.0.0.1", "--requirepass", PASSWORD])
                     .args(["--appendonly", "yes", "--appendfsync", "always"])
-                    .args(["--port", &port.to_string(), "--dir"])
+                    .arg("--dir")
                     .arg(data);
+                if let Some(tls) = &self.tls {
+                    command
+                        .args(["--port", "0", "--tls-auth-clients", "no", "--tls-port"])
+                        .arg(port.to_string())
+                        .arg("--tls-cert-file")
+                        .arg(&tls.certificate)
+                        .arg("--tls-key-file")
+                        .arg(&tls.key)
+                        .arg("--tls-ca-cert-file")
+                        .arg(&tls.authority);
+                } else {
+                    command.args(["--port", &port.to_string()]);
+                }
                 command
             }
             Kind::Postgres => {
@@ -193,6 +236,13 @@ impl Server {
                     .arg(self.folder.path())
                     // It need not outlive the machine.
                     .args(["-c", "fsync=off"]);
+                if let Some(tls) = &self.tls {
+                    command
+                        .args(["-c", "ssl=on", "-c"])
+                        .arg(format!("ssl_cert_file={}", tls.certificate.display()))
+                        .arg("-c")
+                        .arg(format!("ssl_key_file={}", tls.key.display()));
+                }
                 command
             }
             Kind::MariaDb => {
@@ -203,6 +253,13 @@ impl Server {
                     .arg(format!("--datadir={}", data.display()))
                     .arg(format!("--socket={}", self.path("socket").display()))
                     .arg(format!("--pid-file={}", self.path("pid").display()));
+                if let Some(tls) = &self.tls {
+                    command
+                        .arg("--require-secure-transport=ON")
+                        .arg(format!("--ssl-ca={}", tls.authority.display()))
+                        .arg(format!("--ssl-cert={}", tls.certificate.display()))
+                        .arg(format!("--ssl-key={}", tls.key.display()));
+                }
                 command
             }
         })
@@ -212,71 +269,66 @@ impl Server {
         match self.kind {
             Kind::Redis => Ok(()),
             Kind::Postgres => {
-                let mut create = postgres("createdb")?;
-                create
-                    .args([
-                        "-h",
-                        "127.0.0.1",
-                        "-p",
-                        &self.port.to_string(),
-                        "-U",
-                        "strait",
-                        DATABASE,
-                    ])
-                    .env("PGPASSWORD", PASSWORD);
-                until_it_works(&mut create)
+                let mut ask = self.client("postgres")?;
+                until_it_works(ask.arg(format!("CREATE DATABASE {DATABASE}")))
             }
             Kind::MariaDb => {
-                let sql = format!(
+                let mut ask = self.client("mysql")?;
+                until_it_works(ask.arg(format!(
                     "CREATE DATABASE {DATABASE}; CREATE USER strait@'%' IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON \
                      {DATABASE}.* TO strait@'%'"
-                );
-                self.ask_mariadb(&sql)
+                )))
             }
         }
-    }
-
-    fn ask_mariadb(&self, sql: &str) -> Result<()> {
-        let mut ask = Command::new("mariadb");
-        ask.arg("--no-defaults")
-            .arg(format!("--socket={}", self.path("socket").display()))
-            .args(["--user=root", "--execute", sql]);
-        until_it_works(&mut ask)
     }
 
     /// Everything it holds is gone.
     pub fn empty(&self) -> Result<()> {
+        self.ask(match self.kind {
+            Kind::Redis => "FLUSHALL",
+            Kind::Postgres | Kind::MariaDb => "DELETE FROM strait_claims",
+        })
+    }
+
+    /// Tells it something in its own language: a command of Redis, or SQL.
+    pub fn ask(&self, words: &str) -> Result<()> {
+        let mut client = self.client(DATABASE)?;
         match self.kind {
+            Kind::Redis => client.args(words.split_whitespace()),
+            Kind::Postgres | Kind::MariaDb => client.arg(words),
+        };
+        run(&mut client)
+    }
+
+    /// The server's own client, which takes what is to be done as its last arguments.
+    fn client(&self, database: &str) -> Result<Command> {
+        let port = self.port.to_string();
+        Ok(match self.kind {
             Kind::Redis => {
-                let mut flush = Command::new("redis-cli");
-                flush.args([
-                    "-p",
-                    &self.port.to_string(),
-                    "--no-auth-warning",
-                    "-a",
-                    PASSWORD,
-                    "FLUSHALL",
-                ]);
-                run(&mut flush)
+                let mut client = Command::new("redis-cli");
+                // Else it ends well even if the server refuses.
+                client.args(["-e", "-p", &port, "--no-auth-warning", "-a", PASSWORD]);
+                if let Some(tls) = &self.tls {
+                    client.arg("--tls").arg("--cacert").arg(&tls.authority);
+                }
+                client
             }
             Kind::Postgres => {
-                let mut delete = postgres("psql")?;
-                delete
-                    .args([
-                        "-h",
-                        "127.0.0.1",
-                        "-p",
-                        &self.port.to_string(),
-                        "-U",
-                        "strait",
-                        DATABASE,
-                    ])
-                    .args(["-c", "DELETE FROM strait_claims"])
+                let mut client = postgres("psql")?;
+                client
+                    .args(["-h", "127.0.0.1", "-p", &port, "-U", "strait", database, "-c"])
                     .env("PGPASSWORD", PASSWORD);
-                run(&mut delete)
+                client
             }
-            Kind::MariaDb => self.ask_mariadb(&format!("DELETE FROM {DATABASE}.strait_claims")),
-        }
+            Kind::MariaDb => {
+                let mut client = Command::new("mariadb");
+                client
+                    .arg("--no-defaults")
+                    .arg(format!("--socket={}", self.path("socket").display()))
+                    .args(["--user=root", database, "--execute"]);
+                client
+            }
+        })
     }
 }
 

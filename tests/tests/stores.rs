@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use strait_tests::binary::Build;
 use strait_tests::fixture::Fixture;
@@ -75,6 +75,47 @@ fn mariadb_knows_ids_whatever_dies() -> Result<()> {
     whatever_dies(Kind::MariaDb)
 }
 
+/// The password comes from the environment, and so does who is to be trusted.
+fn over_tls(kind: Kind) -> Result<()> {
+    let mut fixture = Fixture::new(&format!("{}-tls", kind.name()), 3, "identity")?;
+    let server = Server::start_with_tls(kind, fixture.verifier())?;
+    let url = server.url_with("${env:STORE_PASSWORD}");
+    fixture.dedup(&json!({ "id": "key", "store": server.store(&url) }))?;
+    fixture.send(&messages("m", 100, |n| n % 3))?;
+    let mut command = fixture.command(Build::Plain, "run")?;
+    command.env("STORE_PASSWORD", PASSWORD);
+    let mut strait = fixture.start_command(command)?;
+    // Nobody vouches for it.
+    wait::until_true("the reason in /readyz", PATIENCE, || {
+        Ok(strait
+            .get("/readyz")
+            .is_ok_and(|(_, body)| body.contains("does not answer")))
+    })?;
+    ensure!(fixture.read("out")?.is_empty());
+    strait.kill()?;
+    let mut command = fixture.command(Build::Plain, "run")?;
+    command.env("SSL_CERT_FILE", server.authority().context("a server with TLS")?);
+    let mut strait = start_command(&fixture, command)?;
+    fixture.send(&messages("m", 100, |n| (n + 1) % 3))?;
+    fixture.wait_worked_off(&mut strait)?;
+    fixture.check_each_key_once(100)
+}
+
+#[test]
+fn redis_may_speak_tls() -> Result<()> {
+    over_tls(Kind::Redis)
+}
+
+#[test]
+fn postgres_may_speak_tls() -> Result<()> {
+    over_tls(Kind::Postgres)
+}
+
+#[test]
+fn mariadb_may_speak_tls() -> Result<()> {
+    over_tls(Kind::MariaDb)
+}
+
 /// The store dies, and stands still, while records come. Nobody starts the pipeline again.
 fn while_it_is_away(kind: Kind) -> Result<()> {
     let (fixture, mut server) = fixture(kind, "away")?;
@@ -135,4 +176,52 @@ fn a_store_that_was_emptied_lets_repeats_pass_and_loses_nothing() -> Result<()> 
         ensure!(fixture.read("out")?.len() == 100, "{kind:?}");
     }
     Ok(())
+}
+
+/// It answers, and takes nothing.
+fn while_it_is_full(kind: Kind) -> Result<()> {
+    let (fixture, server) = fixture(kind, "full")?;
+    let mut strait = start(&fixture)?;
+    fixture.send(&messages("a", 100, |n| n % 3))?;
+    fixture.wait_worked_off(&mut strait)?;
+    let (full, free): (&[&str], &[&str]) = match kind {
+        Kind::Redis => (&["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]),
+        Kind::Postgres => (
+            &[
+                "ALTER SYSTEM SET default_transaction_read_only = on",
+                "SELECT pg_reload_conf()",
+            ],
+            &[
+                "ALTER SYSTEM SET default_transaction_read_only = off",
+                "SELECT pg_reload_conf()",
+            ],
+        ),
+        Kind::MariaDb => (&["SET GLOBAL read_only = 1"], &["SET GLOBAL read_only = 0"]),
+    };
+    full.iter().try_for_each(|words| server.ask(words))?;
+    fixture.send(&messages("b", 100, |n| n % 3))?;
+    fixture.send(&messages("b", 100, |n| (n + 1) % 3))?;
+    wait::until_true("the reason in /readyz", PATIENCE, || {
+        let (status, body) = strait.get("/readyz")?;
+        Ok(status == 503 && body.contains("does not answer"))
+    })?;
+    fixture.check_each_key_once(100)?;
+    free.iter().try_for_each(|words| server.ask(words))?;
+    fixture.wait_worked_off(&mut strait)?;
+    fixture.check_each_key_once(200)
+}
+
+#[test]
+fn redis_may_be_full() -> Result<()> {
+    while_it_is_full(Kind::Redis)
+}
+
+#[test]
+fn postgres_may_be_full() -> Result<()> {
+    while_it_is_full(Kind::Postgres)
+}
+
+#[test]
+fn mariadb_may_be_full() -> Result<()> {
+    while_it_is_full(Kind::MariaDb)
 }
