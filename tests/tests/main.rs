@@ -9,6 +9,7 @@ mod identity;
 mod offsets;
 mod operate;
 mod pipelines;
+mod reach;
 mod records;
 mod starts;
 mod state;
