@@ -16,6 +16,7 @@ mod nodes;
 mod poison;
 mod records;
 mod soak;
+mod state;
 mod storage;
 mod topics;
 
@@ -52,6 +53,7 @@ fn scenarios() -> Vec<Scenario> {
         bounces::SCENARIOS,
         clocks::SCENARIOS,
         duplicates::SCENARIOS,
+        state::SCENARIOS,
         soak::SCENARIOS,
     ]
     .concat();

@@ -10,6 +10,7 @@
 //! Nothing outlives the test process, however it ends: the broker has a guard of its
 //! own, and the verifier kills every `strait` process when its input closes.
 
+pub mod balances;
 pub mod binary;
 pub mod chaos;
 pub mod cluster;

@@ -1,24 +1,17 @@
 //! Transforms that remember.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
+use strait_tests::balances::{self, PARTITIONS, payments};
 use strait_tests::fixture::Fixture;
 use strait_tests::produce::Message;
 use strait_tests::verifier::Row;
 
-const PARTITIONS: i32 = 3;
-const ACCOUNTS: i32 = 12;
 const FAIL_LIMIT: Duration = Duration::from_secs(40);
-
-#[derive(Deserialize)]
-struct Payment {
-    amount: i64,
-}
 
 #[derive(Deserialize)]
 struct Minute {
@@ -26,70 +19,13 @@ struct Minute {
     count: u64,
 }
 
-#[derive(Debug, PartialEq, Deserialize)]
-struct Account {
-    balance: i64,
-    payments: u64,
-}
-
 fn fixture(test: &str) -> Result<Fixture> {
     let mut fixture = Fixture::new(test, PARTITIONS, "balance")?;
-    fixture.set("state", json!({ "balance": {} }))?;
-    fixture.set_stage("settings", json!({ "overdraft": 1_000_000 }))?;
+    balances::prepare(&mut fixture)?;
     fixture.set("lanes", json!(2))?;
     fixture.set("commit", json!({ "interval": "50ms", "records": 40 }))?;
     fixture.set_session(Duration::from_secs(3))?;
     Ok(fixture)
-}
-
-/// So many payments, from `first` on; an account stays in its partition.
-fn payments(first: i32, count: i32) -> Vec<Message> {
-    let payment = |n: i32| {
-        let account = n % ACCOUNTS;
-        let amount = i64::from(n) * 7 % 90 - 20;
-        Message::new(format!("account-{account}"), format!(r#"{{"amount": {amount}}}"#))
-            .to_partition(account % PARTITIONS)
-    };
-    (first..first + count).map(payment).collect()
-}
-
-/// Each payment has led to the balance that a serial count gives, once and in order.
-fn check_balances(fixture: &Fixture) -> Result<()> {
-    let mut expected: BTreeMap<String, Vec<Account>> = BTreeMap::new();
-    for row in fixture.read("in")? {
-        let history = expected.entry(row.key_text()).or_default();
-        let Payment { amount } = serde_json::from_str(&row.value_text())?;
-        let (balance, payments) = history
-            .last()
-            .map_or((0, 0), |account| (account.balance, account.payments));
-        history.push(Account {
-            balance: balance + amount,
-            payments: payments + 1,
-        });
-    }
-    let mut found: BTreeMap<String, Vec<Account>> = BTreeMap::new();
-    for row in fixture.read("out")? {
-        let account = serde_json::from_str(&row.value_text())?;
-        found.entry(row.key_text()).or_default().push(account);
-    }
-    ensure!(
-        expected.len() == usize::try_from(ACCOUNTS)?,
-        "not all accounts were used"
-    );
-    for (name, history) in &expected {
-        let found = found.get(name).context("an account")?;
-        let differs = history
-            .iter()
-            .zip(found)
-            .position(|(expected, found)| expected != found);
-        ensure!(
-            differs.is_none() && history.len() == found.len(),
-            "{name}: {} payments, {} balances, the first that differs: {differs:?}",
-            history.len(),
-            found.len()
-        );
-    }
-    Ok(())
 }
 
 #[test]
@@ -116,7 +52,7 @@ fn balances_are_exact_whatever_dies_and_whatever_becomes_of_the_folder() -> Resu
     }
     let mut strait = fixture.run()?;
     fixture.wait_worked_off(&mut strait)?;
-    check_balances(&fixture)?;
+    balances::check(&fixture)?;
     let store = format!("balance.{}", fixture.topic("in"));
     let labels = [
         ("pipeline", fixture.name()),
@@ -170,7 +106,7 @@ fn state_follows_its_partition_to_another_process() -> Result<()> {
     second.kill()?;
     fixture.send(&payments(1800, 600))?;
     fixture.wait_worked_off(&mut third)?;
-    check_balances(&fixture)
+    balances::check(&fixture)
 }
 
 #[test]
