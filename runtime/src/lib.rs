@@ -13,6 +13,7 @@ pub mod fault;
 pub mod guest;
 pub mod health;
 pub mod http;
+pub mod inquiry;
 pub mod kafka;
 pub mod lane;
 pub mod offsets;

@@ -33,7 +33,6 @@ mod before;
 mod digest;
 pub mod finding;
 pub mod range;
-mod reading;
 mod recompute;
 pub mod report;
 pub mod source;
@@ -43,13 +42,11 @@ mod twins;
 pub mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use strait_sdk::batch::Record;
 
 use crate::guest::Module;
-use crate::kafka::consumer::LibrdConsumer;
-use crate::kafka::settings::ConsumerSettings;
+use crate::inquiry::{GIVE_UP, Handler, Passed, Reader, Stretch, length, read};
 use crate::kafka::{Consumer, TopicPartition};
 use crate::plan::Pipeline;
 use crate::stage::GuestFactory;
@@ -57,19 +54,12 @@ use crate::stage::GuestFactory;
 use account::{Account, Seeing};
 use digest::Digests;
 use range::Asked;
-pub(crate) use reading::{Handler, Stretch, read};
 use recompute::{Expected, Recompute, Repeats};
 use report::{ModuleName, Report};
 use source::{Sources, Use};
 use survey::Survey;
 
-pub(crate) use survey::insist;
 pub use trouble::Trouble;
-
-/// Nothing may come for so long.
-const GIVE_UP: Duration = Duration::from_mins(1);
-/// The consumer is left behind if it does not end.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What is to be proven, and how.
 pub struct Request {
@@ -86,10 +76,8 @@ pub struct Request {
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many offsets are to be read in all, as far as is known.
-    Total(u64),
-    /// So many more were read.
-    Read(u64),
+    Passed(Passed),
+    /// Inputs are read next.
     Inputs,
     Outputs,
 }
@@ -109,22 +97,13 @@ pub fn run(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Repo
     };
     let mut committed = || survey::committed(&group, &ids);
     let mut proof = Proof::new(plan, &request.modules, survey, books, &mut committed, progress)?;
-    let settings = ConsumerSettings {
-        cluster: plan.cluster.clone(),
-        group: plan.name.to_string(),
-        client_id: format!("{}.verify", plan.name),
-        timeouts: plan.timeouts,
-    };
-    let mut consumer = LibrdConsumer::open(&settings).map_err(|error| Trouble::Kafka {
-        doing: "create a client".to_owned(),
-        error,
-    })?;
+    let mut reader = Reader::open(plan, &survey::client_id(plan))?;
     let mut times = survey::Times::new(plan);
     let mut offset_at = |id: &TopicPartition, ms| times.offset_at(id, ms);
-    let outcome = before::look_back(&mut proof, &mut consumer, &mut offset_at)
-        .and_then(|()| proof.rounds(&mut consumer));
-    consumer.close(FAREWELL);
-    outcome?;
+    reader.with(|consumer| {
+        before::look_back(&mut proof, consumer, &mut offset_at)?;
+        proof.rounds(consumer)
+    })?;
     Ok(Report::new(plan, modules, proof.account))
 }
 
@@ -211,7 +190,7 @@ impl<F: GuestFactory> Proof<'_, F> {
     fn rounds<C: Consumer>(&mut self, consumer: &mut C) -> Result<(), Trouble> {
         loop {
             let (inputs, outputs) = (self.input_stretches(), self.output_stretches());
-            self.announce(left(&inputs) + left(&outputs));
+            self.announce(length(&inputs) + length(&outputs));
             self.account.open();
             read(consumer, inputs, GIVE_UP, &mut Inputs(self))?;
             (self.progress)(Progress::Outputs);
@@ -230,8 +209,12 @@ impl<F: GuestFactory> Proof<'_, F> {
 
     /// So many offsets are read next, those of inputs first.
     fn announce(&mut self, offsets: u64) {
-        (self.progress)(Progress::Total(offsets));
+        (self.progress)(Progress::Passed(Passed::Total(offsets)));
         (self.progress)(Progress::Inputs);
+    }
+
+    fn passed(&mut self, offsets: u64) {
+        (self.progress)(Progress::Passed(Passed::Offsets(offsets)));
     }
 
     fn judge_ahead(&mut self) -> Result<(), Trouble> {
@@ -272,16 +255,12 @@ impl<F: GuestFactory> Proof<'_, F> {
     }
 }
 
-/// Offsets to read.
-fn left(stretches: &[Stretch]) -> u64 {
-    let length = |s: &Stretch| u64::try_from(s.to - s.from).unwrap_or_default();
-    stretches.iter().map(length).sum()
-}
-
 /// Reads the inputs and works out what must become of them.
 struct Inputs<'p, 'a, F: GuestFactory>(&'p mut Proof<'a, F>);
 
 impl<F: GuestFactory, R: Record> Handler<R> for Inputs<'_, '_, F> {
+    type Trouble = Trouble;
+
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         let Proof {
             account, recompute, ..
@@ -313,7 +292,7 @@ impl<F: GuestFactory, R: Record> Handler<R> for Inputs<'_, '_, F> {
     }
 
     fn progress(&mut self, offsets: u64) {
-        (self.0.progress)(Progress::Read(offsets));
+        self.0.passed(offsets);
     }
 }
 
@@ -321,6 +300,8 @@ impl<F: GuestFactory, R: Record> Handler<R> for Inputs<'_, '_, F> {
 struct Outputs<'p, 'a, F: GuestFactory>(&'p mut Proof<'a, F>);
 
 impl<F: GuestFactory, R: Record> Handler<R> for Outputs<'_, '_, F> {
+    type Trouble = Trouble;
+
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         let at = stretch.index;
         let topic = self
@@ -352,10 +333,8 @@ impl<F: GuestFactory, R: Record> Handler<R> for Outputs<'_, '_, F> {
         self.0.account.output_begins(stretch.index, to);
     }
 
-    fn end(&mut self, _stretch: &Stretch) {}
-
     fn progress(&mut self, offsets: u64) {
-        (self.0.progress)(Progress::Read(offsets));
+        self.0.passed(offsets);
     }
 }
 

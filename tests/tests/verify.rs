@@ -241,8 +241,7 @@ impl Tampering {
             ..Cluster::default()
         };
         let admin = Admin::open(&cluster, fixture.name())?;
-        let described = admin.describe(&[&fixture.topic("in")], STOP_LIMIT)?;
-        let topic = described.into_iter().next().context("a description")??;
+        let topic = admin.describe_topic(&fixture.topic("in"), STOP_LIMIT)?;
         Ok(Self {
             cluster_id: admin.cluster_id(STOP_LIMIT)?,
             topic_id: topic.id.context("a topic id")?,

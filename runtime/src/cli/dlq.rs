@@ -18,7 +18,6 @@ use crate::dlq::Trouble;
 use crate::dlq::desk::Desk;
 use crate::dlq::letter::Place;
 use crate::dlq::selection::{Kind, Selection, State, When};
-use crate::verify;
 
 use super::INVALID;
 
@@ -108,21 +107,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Verb::Purge(args) => purge::run(args, &desk),
         });
     match done {
-        Err(error) if is_usage(&error) => {
+        Err(error) if matches!(error.downcast_ref(), Some(Trouble::Usage(_))) => {
             super::complain(&error);
             Ok(ExitCode::from(INVALID))
         }
         Err(error) if super::is_closed(&error) => Ok(ExitCode::SUCCESS),
         done => done,
     }
-}
-
-fn is_usage(error: &anyhow::Error) -> bool {
-    let trouble = error.downcast_ref::<Trouble>();
-    trouble.is_some_and(|trouble| {
-        matches!(
-            trouble,
-            Trouble::Usage(_) | Trouble::Cluster(verify::Trouble::Usage(_))
-        )
-    })
 }

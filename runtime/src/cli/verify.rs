@@ -13,10 +13,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::config::process::ProcessArgs;
 use crate::config::{Checked, Code, Finding, Findings, KeyPath, OverrideArgs, ProcessSettings};
 use crate::guest::Engine;
+use crate::inquiry::Passed;
+use crate::inquiry::bound::{Bound, time_ago};
 use crate::pipeline::modules;
 use crate::plan::{ModuleSource, Pipeline, Provenance};
 use crate::verify::finding::LISTED_MAX;
-use crate::verify::range::{Asked, Bound, time_ago};
+use crate::verify::range::Asked;
 use crate::verify::report::Report;
 use crate::verify::{self, Progress, Request, Trouble};
 
@@ -199,8 +201,10 @@ impl Bar {
     fn show(&self, progress: Progress) {
         let Some(bar) = &self.0 else { return };
         match progress {
-            Progress::Total(offsets) => bar.set_length(bar.position().saturating_add(offsets)),
-            Progress::Read(offsets) => bar.inc(offsets),
+            Progress::Passed(Passed::Total(offsets)) => {
+                bar.set_length(bar.position().saturating_add(offsets));
+            }
+            Progress::Passed(Passed::Offsets(offsets)) => bar.inc(offsets),
             Progress::Inputs => bar.set_message("reading inputs"),
             Progress::Outputs => bar.set_message("reading outputs"),
         }

@@ -6,7 +6,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use strait_sdk::batch::Record;
 
@@ -14,21 +13,13 @@ use super::Trouble;
 use super::letter::{Letter, Owner, Place};
 use super::marks::{MARKS_MAX, Marks};
 use super::selection::Selection;
+use crate::inquiry::{self, ANSWER, Handler, Passed, Progress, Reader, Stretch, insist, length};
 use crate::kafka::admin::Admin;
-use crate::kafka::consumer::LibrdConsumer;
 use crate::kafka::ends::LogEnds;
-use crate::kafka::settings::ConsumerSettings;
-use crate::kafka::{Bounds, Consumer, KafkaError, TopicPartition, codes};
+use crate::kafka::{Bounds, TopicPartition};
 use crate::pipeline::preflight::{self, Refusal};
 use crate::plan::Pipeline;
-use crate::verify::{self, Handler, Stretch, insist, read};
 
-/// One question to the cluster.
-pub const ANSWER: Duration = Duration::from_secs(10);
-/// Nothing may come for so long.
-const GIVE_UP: Duration = Duration::from_mins(1);
-/// A consumer is left behind if it does not end.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// The topic of marks has one.
 const MARKS_PARTITION: i32 = 0;
 
@@ -61,15 +52,6 @@ type TakeRecord<'a> = dyn FnMut(&dyn Record) -> Result<ControlFlow<()>, Trouble>
 /// The same, with what the record is.
 type TakeLetter<'a> = dyn FnMut(&dyn Record, Read) -> Result<ControlFlow<()>, Trouble> + 'a;
 
-/// Told how many offsets are to be read, and how many were.
-pub type Progress<'a> = dyn FnMut(Passed) + 'a;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passed {
-    Total(u64),
-    Offsets(u64),
-}
-
 impl Desk {
     pub fn open(plan: &Arc<Pipeline>) -> Result<Self, Trouble> {
         let Some(topic) = plan.dead_letter_topic() else {
@@ -80,12 +62,10 @@ impl Desk {
             )));
         };
         let client_id = format!("{}.dlq", plan.name);
-        let admin =
-            Admin::open(&plan.cluster, &client_id).map_err(|error| failed("create a client", error))?;
+        let admin = Admin::open(&plan.cluster, &client_id).map_err(inquiry::Trouble::opening)?;
         let cluster_id = insist("reach the cluster", || admin.cluster_id(ANSWER))?;
         let described = insist(&format!("find the dead letters' topic {topic}"), || {
-            let mut described = admin.describe(&[topic], ANSWER)?;
-            described.pop().unwrap_or_else(|| Err(unknown(topic)))
+            admin.describe_topic(topic, ANSWER)
         })?;
         Ok(Self {
             cluster_id,
@@ -102,15 +82,8 @@ impl Desk {
     /// The marks as an onlooker sees them; none if there is no topic of them.
     pub fn marks(&self) -> Result<Marks, Trouble> {
         let topic = self.marks_partition().topic;
-        let exists = insist(&format!("find the topic {topic}"), || {
-            let mut described = self.admin.describe(&[&topic], ANSWER)?;
-            match described.pop() {
-                Some(Ok(_)) => Ok(true),
-                Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => Err(error),
-                _ => Ok(false),
-            }
-        })?;
-        if exists {
+        let found = inquiry::topic(&self.admin, &format!("find the topic {topic}"), &topic)?;
+        if found.is_some() {
             self.all_marks()
         } else {
             Ok(Marks::new(&self.topic_id))
@@ -123,8 +96,8 @@ impl Desk {
     /// written, which the last stable offset waits for.
     pub fn all_marks(&self) -> Result<Marks, Trouble> {
         let partition = self.marks_partition();
-        let mut ends = LogEnds::open(&self.plan.cluster, &self.client_id)
-            .map_err(|error| failed("create a client", error))?;
+        let mut ends =
+            LogEnds::open(&self.plan.cluster, &self.client_id).map_err(inquiry::Trouble::opening)?;
         let bounds = insist("ask for the bounds of the marks", || {
             ends.bounds(&partition, ANSWER)
         })?;
@@ -139,7 +112,7 @@ impl Desk {
             from: bounds.start,
             to: bounds.end,
         };
-        self.reader()?.each(stretch, &mut |_| {}, &mut |record| {
+        each(&mut self.reader()?, stretch, &mut |_| {}, &mut |record| {
             marks
                 .take(record.key(), record.value())
                 .map_err(|unreadable| Trouble::Misfit {
@@ -191,12 +164,11 @@ impl Desk {
         take: &mut TakeLetter<'_>,
     ) -> Result<(), Trouble> {
         let stretches = self.stretches(selection)?;
-        let total = stretches.iter().map(|stretch| stretch.to - stretch.from);
-        progress(Passed::Total(total.sum::<i64>().unsigned_abs()));
+        progress(Passed::Total(length(&stretches)));
         let mut reader = self.reader()?;
         for stretch in stretches {
             let partition = stretch.partition.partition;
-            let goes_on = reader.each(stretch, progress, &mut |record| {
+            let goes_on = each(&mut reader, stretch, progress, &mut |record| {
                 let read = match Letter::read(partition, record) {
                     Some(letter) if self.owner.owns(&letter) => Read::Ours(letter),
                     Some(letter) => Read::Others(letter),
@@ -262,83 +234,47 @@ impl Desk {
 
     /// A reader of whatever topic.
     pub fn reader(&self) -> Result<Reader, Trouble> {
-        let settings = ConsumerSettings {
-            cluster: self.plan.cluster.clone(),
-            group: self.plan.name.to_string(),
-            client_id: self.client_id.clone(),
-            timeouts: self.plan.timeouts,
-        };
-        let consumer = LibrdConsumer::open(&settings).map_err(|error| failed("create a client", error))?;
-        Ok(Reader(Some(consumer)))
+        Ok(Reader::open(&self.plan, &self.client_id)?)
     }
 }
 
-pub fn failed(doing: &str, error: KafkaError) -> Trouble {
-    let doing = doing.to_owned();
-    verify::Trouble::Kafka { doing, error }.into()
-}
-
-fn unknown(topic: &str) -> KafkaError {
-    KafkaError::own(
-        "NO_ANSWER",
-        &format!("the cluster did not describe {topic}"),
-        true,
-    )
-}
-
-/// Reads stretches, read-committed and in no group.
-pub struct Reader(Option<LibrdConsumer>);
-
-impl Reader {
-    /// Hands over the records of a stretch, until there is enough of it. False: there was enough.
-    pub fn each(
-        &mut self,
-        stretch: Stretch,
-        progress: &mut Progress<'_>,
-        take: &mut TakeRecord<'_>,
-    ) -> Result<bool, Trouble> {
-        let Some(consumer) = &mut self.0 else {
-            return Ok(false);
-        };
-        let mut each = Each {
-            take,
-            progress,
-            flow: Ok(ControlFlow::Continue(())),
-        };
-        read(consumer, vec![stretch], GIVE_UP, &mut each)?;
-        Ok(each.flow?.is_continue())
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if let Some(consumer) = self.0.take() {
-            consumer.close(FAREWELL);
-        }
-    }
+/// Hands over the records of a stretch, until there is enough of it. False: there was enough.
+pub fn each(
+    reader: &mut Reader,
+    stretch: Stretch,
+    progress: &mut Progress<'_>,
+    take: &mut TakeRecord<'_>,
+) -> Result<bool, Trouble> {
+    let mut each = Each {
+        take,
+        progress,
+        goes_on: true,
+    };
+    reader.read(vec![stretch], &mut each)?;
+    Ok(each.goes_on)
 }
 
 struct Each<'a, 'p, 't> {
     take: &'a mut TakeRecord<'t>,
     progress: &'a mut Progress<'p>,
-    flow: Result<ControlFlow<()>, Trouble>,
+    goes_on: bool,
 }
 
 impl<R: Record> Handler<R> for Each<'_, '_, '_> {
-    fn records(&mut self, _: &Stretch, records: &[R]) -> Result<bool, verify::Trouble> {
+    type Trouble = Trouble;
+
+    fn records(&mut self, _: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         for record in records {
-            self.flow = (self.take)(record);
-            if !matches!(self.flow, Ok(ControlFlow::Continue(()))) {
-                return Ok(false);
+            if (self.take)(record)?.is_break() {
+                self.goes_on = false;
+                break;
             }
         }
-        Ok(true)
+        Ok(self.goes_on)
     }
 
     /// What was deleted meanwhile is nobody's letter any more.
     fn gap(&mut self, _: &Stretch, _: i64, _: i64) {}
-
-    fn end(&mut self, _: &Stretch) {}
 
     fn progress(&mut self, offsets: u64) {
         (self.progress)(Passed::Offsets(offsets));

@@ -6,14 +6,14 @@
 use std::ops::ControlFlow;
 
 use super::Trouble;
-use super::desk::{ANSWER, Desk, Progress, Read};
+use super::desk::{Desk, Read};
 use super::ledger::{Entry, Ledger};
 use super::letter::Place;
 use super::marks::{Mark, Marks};
 use super::replay;
 use super::selection::Selection;
+use crate::inquiry::{ANSWER, Progress, insist};
 use crate::kafka::ProducerFactory;
-use crate::verify::insist;
 
 /// Marks in one transaction.
 const BATCH_LETTERS: usize = 5_000;

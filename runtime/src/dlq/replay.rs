@@ -6,17 +6,17 @@ use std::ops::ControlFlow;
 use strait_sdk::batch::Record;
 
 use super::Trouble;
-use super::desk::{ANSWER, Desk, Progress, Read, Reader, failed};
+use super::desk::{Desk, Read, each};
 use super::ledger::{Entry, Ledger, Outgoing, Settled};
 use super::letter::{Letter, Place};
 use super::marks::{Mark, Marks};
 use super::put_back::{PutBack, Target};
 use super::selection::Selection;
+use crate::inquiry::{self, ANSWER, Progress, Reader, Stretch, insist};
 use crate::kafka::settings::{OutputTopic, ProducerSettings};
 use crate::kafka::transaction::LibrdProducerFactory;
 use crate::kafka::{ProducerFactory, TopicPartition, codes};
 use crate::pipeline::cluster::input_topics;
-use crate::verify::{Stretch, insist};
 
 /// What one transaction holds at the most, but for a single record that is larger.
 const BATCH_LETTERS: usize = 500;
@@ -305,7 +305,8 @@ impl<'a, S: Sink> Replay<'a, S> {
         let bounds = match self.desk.admin.bounds(&partition, ANSWER) {
             Ok(bounds) => bounds,
             Err(error) if error.retriable || codes::is_transient(error.code) => {
-                return Err(failed(&format!("look for {}", letter.origin()), error));
+                let doing = format!("look for {}", letter.origin());
+                return Err(inquiry::Trouble::of(&doing, error).into());
             }
             Err(_) => return gone(),
         };
@@ -324,19 +325,13 @@ impl<'a, S: Sink> Replay<'a, S> {
         };
         let put_back = &self.put_back;
         let mut found = None;
-        reader.each(stretch, &mut |_| {}, &mut |record| {
+        each(reader, stretch, &mut |_| {}, &mut |record| {
             found = Some(put_back.outgoing(letter, record, record.header_count()));
             Ok(ControlFlow::Break(()))
         })?;
         // Asked afterwards: an id that is the same now was the same while it was read.
-        let described = insist("look at the input", || {
-            self.desk.admin.describe(&[&told.topic], ANSWER)
-        })?;
-        let now = described
-            .into_iter()
-            .next()
-            .and_then(Result::ok)
-            .and_then(|topic| topic.id);
+        let now = inquiry::topic(&self.desk.admin, "look at the input", &told.topic)?;
+        let now = now.and_then(|topic| topic.id);
         match found {
             Some(found) if now.as_ref() == Some(topic_id) => Ok(found),
             _ => gone(),

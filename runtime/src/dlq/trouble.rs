@@ -1,13 +1,13 @@
 //! Why a verb could not be carried out.
 
+use crate::inquiry;
 use crate::kafka::TransactionError;
-use crate::verify;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Trouble {
     /// The cluster did not do what it was asked.
     #[error(transparent)]
-    Cluster(#[from] verify::Trouble),
+    Cluster(#[from] inquiry::Trouble),
     #[error(
         "another replay or purge of {pipeline} has begun meanwhile, or the transaction took too long: what had \
          committed before stays; run it again when the other one is done"

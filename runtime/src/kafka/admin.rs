@@ -122,11 +122,16 @@ impl Admin {
         let described = describe_topics(self.reader.client(), &once, timeout)?;
         // A description with an error does not tell its name; they come in order.
         let by_name: BTreeMap<_, _> = once.into_iter().zip(described).collect();
-        let missing = || Err(of_code(codes::UNKNOWN_TOPIC_OR_PART, ""));
         Ok(names
             .iter()
-            .map(|name| by_name.get(name).cloned().unwrap_or_else(missing))
+            .map(|name| by_name.get(name).cloned().unwrap_or_else(not_described))
             .collect())
+    }
+
+    /// The same of one topic.
+    pub fn describe_topic(&self, name: &str, timeout: Duration) -> Result<TopicDescription, KafkaError> {
+        let described = self.describe(&[name], timeout)?;
+        described.into_iter().next().unwrap_or_else(not_described)
     }
 
     /// `max.message.bytes` of each topic, in the order of `names`.
@@ -300,6 +305,10 @@ pub(super) fn committed(
         .into_iter()
         .map(|e| (e.offset >= 0).then_some(e.offset));
     Ok(partitions.iter().cloned().zip(offsets).collect())
+}
+
+fn not_described() -> Result<TopicDescription, KafkaError> {
+    Err(of_code(codes::UNKNOWN_TOPIC_OR_PART, ""))
 }
 
 /// Every topic has every setting, be it by default. But a node that has not heard of a new topic

@@ -6,26 +6,19 @@
 //! more: its claims end with their window.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use strait_sdk::batch::Record;
 
 use super::Trouble;
-use super::group::{ANSWER, Group};
+use super::group::Group;
 use super::plan::Move;
-use super::trouble::failed;
 use crate::dedup::claim::Claim;
 use crate::dedup::claimant::Claimant;
 use crate::dedup::store::{self, Release, StoreAway};
-use crate::kafka::Consumer as _;
-use crate::kafka::consumer::LibrdConsumer;
-use crate::kafka::settings::ConsumerSettings;
-use crate::verify::{self, Handler, Stretch, insist, read};
+use crate::inquiry::{ANSWER, Handler, Reader, Stretch, insist};
 
 /// Claims in one question to the store.
 const CLAIMS_MAX: usize = 1000;
-/// Nothing may come for so long.
-const GIVE_UP: Duration = Duration::from_mins(1);
-/// A consumer is left behind if it does not end.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What was dropped.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,6 +37,7 @@ pub fn drop_passed_over(group: &Group, moves: &[Move]) -> Result<Dropped, Troubl
         return Ok(Dropped::default());
     };
     let cluster_id = insist("reach the cluster", || group.admin.cluster_id(ANSWER))?;
+    let (stretches, gone) = passed_over(moves);
     let mut dropping = Dropping {
         claimant: Claimant::new(dedup, &group.plan.name, &cluster_id),
         topic_ids: moves
@@ -52,17 +46,22 @@ pub fn drop_passed_over(group: &Group, moves: &[Move]) -> Result<Dropped, Troubl
             .collect(),
         store,
         claims: Vec::new(),
-        dropped: Dropped::default(),
-        failure: None,
+        dropped: Dropped { claims: 0, gone },
     };
+    Reader::open(&group.plan, &group.client_id)?.read(stretches, &mut dropping)?;
+    dropping.flush()?;
+    Ok(dropping.dropped)
+}
+
+/// What is still there of it, by the index of its move; and how many offsets are not.
+fn passed_over(moves: &[Move]) -> (Vec<Stretch>, i64) {
+    let mut gone = 0;
     let mut stretches = Vec::new();
     for (index, step) in moves.iter().enumerate() {
         let passed_over = step.passed_over();
-        let from = passed_over
-            .start
-            .max(step.facts.bounds.start)
-            .min(passed_over.end);
-        dropping.dropped.gone += from - passed_over.start;
+        let start = passed_over.start.max(step.facts.bounds.start);
+        let from = start.min(passed_over.end);
+        gone += from - passed_over.start;
         stretches.push(Stretch {
             index,
             partition: step.facts.id.clone(),
@@ -70,20 +69,7 @@ pub fn drop_passed_over(group: &Group, moves: &[Move]) -> Result<Dropped, Troubl
             to: passed_over.end,
         });
     }
-    let settings = ConsumerSettings {
-        cluster: group.plan.cluster.clone(),
-        group: group.name().to_owned(),
-        client_id: group.client_id.clone(),
-        timeouts: group.plan.timeouts,
-    };
-    let mut consumer = LibrdConsumer::open(&settings).map_err(|error| failed("create a client", error))?;
-    let outcome = read(&mut consumer, stretches, GIVE_UP, &mut dropping);
-    consumer.close(FAREWELL);
-    outcome?;
-    dropping.flush();
-    dropping
-        .failure
-        .map_or(Ok(dropping.dropped), |away| Err(away.into()))
+    (stretches, gone)
 }
 
 struct Dropping {
@@ -93,24 +79,19 @@ struct Dropping {
     store: Box<dyn Release>,
     claims: Vec<Claim>,
     dropped: Dropped,
-    /// The first ends it.
-    failure: Option<StoreAway>,
 }
 
 impl Dropping {
-    fn flush(&mut self) {
-        if self.failure.is_some() {
-            return;
-        }
-        match self.store.release(&std::mem::take(&mut self.claims)) {
-            Ok(released) => self.dropped.claims += released,
-            Err(away) => self.failure = Some(away),
-        }
+    fn flush(&mut self) -> Result<(), StoreAway> {
+        self.dropped.claims += self.store.release(&std::mem::take(&mut self.claims))?;
+        Ok(())
     }
 }
 
-impl<R: strait_sdk::batch::Record> Handler<R> for Dropping {
-    fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, verify::Trouble> {
+impl<R: Record> Handler<R> for Dropping {
+    type Trouble = Trouble;
+
+    fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         let Some(topic_id) = self.topic_ids.get(stretch.index).map(Arc::clone) else {
             return Ok(false);
         };
@@ -120,17 +101,13 @@ impl<R: strait_sdk::batch::Record> Handler<R> for Dropping {
                 .claim_of(stretch.partition.partition, &topic_id, record);
             self.claims.extend(claim);
             if self.claims.len() >= CLAIMS_MAX {
-                self.flush();
+                self.flush()?;
             }
         }
-        Ok(self.failure.is_none())
+        Ok(true)
     }
 
     fn gap(&mut self, _: &Stretch, from: i64, to: i64) {
         self.dropped.gone += to - from;
     }
-
-    fn end(&mut self, _: &Stretch) {}
-
-    fn progress(&mut self, _: u64) {}
 }

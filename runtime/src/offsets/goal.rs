@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use crate::inquiry::bound::Bound;
 use crate::kafka::TopicPartition;
-use crate::verify::range::Bound;
 
 /// One `--to`.
 #[derive(Debug, Clone, PartialEq, Eq)]

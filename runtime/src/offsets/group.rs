@@ -1,24 +1,18 @@
 //! The group of a pipeline, its input and its marks, as the cluster tells of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Trouble;
 use super::plan::Facts;
-use super::trouble::failed;
+use crate::inquiry::{self, ANSWER, LEADER, insist};
 use crate::kafka::admin::{Admin, GroupMember, TopicDescription};
 use crate::kafka::ends::LogEnds;
-use crate::kafka::{KafkaError, Position, TopicPartition, codes, control_topic};
+use crate::kafka::{Position, TopicPartition, codes};
 use crate::lane::starts::Marks;
 use crate::pipeline::cluster::input_topics;
 use crate::plan::Pipeline;
-use crate::verify::insist;
 
-/// One question to the cluster.
-pub const ANSWER: Duration = Duration::from_secs(10);
-/// The same to the leader of a partition, which may be another one by then.
-const LEADER: Duration = Duration::from_secs(3);
 /// How long offsets may take to become stable: those of a transaction that is about to end.
 const STABLE: Duration = Duration::from_secs(10);
 /// One look at them.
@@ -40,8 +34,7 @@ pub struct Known {
 impl Group {
     pub fn of(plan: &Arc<Pipeline>) -> Result<Self, Trouble> {
         let client_id = format!("{}.offsets", plan.name);
-        let admin =
-            Admin::open(&plan.cluster, &client_id).map_err(|error| failed("create a client", error))?;
+        let admin = Admin::open(&plan.cluster, &client_id).map_err(inquiry::Trouble::opening)?;
         insist("reach the cluster", || admin.cluster_id(ANSWER))?;
         Ok(Self {
             plan: Arc::clone(plan),
@@ -98,7 +91,7 @@ impl Group {
         let stable = self
             .admin
             .group(self.name())
-            .map_err(|error| failed(doing, error))?;
+            .map_err(|error| inquiry::Trouble::of(doing, error))?;
         let until = Instant::now() + STABLE;
         let error = loop {
             match stable.committed(ids, LOOK) {
@@ -116,17 +109,11 @@ impl Group {
                 humantime::format_duration(self.plan.timeouts.transaction)
             )));
         }
-        Err(failed(doing, error))
+        Err(inquiry::Trouble::of(doing, error).into())
     }
 
     fn marks(&self) -> Result<Marks, Trouble> {
-        let topic = self.plan.name.control_topic();
-        let entries = insist("read the control topic", || {
-            match control_topic::read(&self.plan.cluster, &self.client_id, &topic, ANSWER) {
-                Err(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => Ok(BTreeMap::new()),
-                other => other,
-            }
-        })?;
+        let entries = inquiry::marks(&self.plan, &self.client_id)?;
         let entries = entries
             .iter()
             .map(|(key, value)| (key.as_slice(), value.as_slice()));
@@ -136,8 +123,8 @@ impl Group {
     /// Where a time stands in each log, as [`super::plan::moves`] takes it.
     pub fn at_time(&self, partitions: &[Facts], time_ms: i64) -> Result<Vec<Option<i64>>, Trouble> {
         let ids: Vec<TopicPartition> = partitions.iter().map(|facts| facts.id.clone()).collect();
-        let mut ends = LogEnds::open(&self.plan.cluster, &self.client_id)
-            .map_err(|error| failed("create a client", error))?;
+        let mut ends =
+            LogEnds::open(&self.plan.cluster, &self.client_id).map_err(inquiry::Trouble::opening)?;
         Ok(insist("look up offsets by time", || {
             ends.offsets_at(&ids, time_ms, LEADER)
         })?)
@@ -188,14 +175,7 @@ impl Group {
 
     /// What the cluster knows of a topic; `None`: there is none.
     pub fn describe(&self, topic: &str) -> Result<Option<TopicDescription>, Trouble> {
-        Ok(insist(&format!("describe {topic}"), || {
-            match self.admin.describe(&[topic], ANSWER)?.pop() {
-                Some(Ok(described)) => Ok(Some(described)),
-                Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => Err(error),
-                Some(Err(_)) => Ok(None),
-                None => Err(KafkaError::own("NO_ANSWER", topic, true)),
-            }
-        })?)
+        Ok(inquiry::topic(&self.admin, &format!("describe {topic}"), topic)?)
     }
 }
 

@@ -10,14 +10,13 @@
 use std::time::{Duration, Instant};
 
 use super::Trouble;
-use super::group::{ANSWER, Group};
+use super::group::Group;
 use super::plan::Move;
-use super::trouble::failed;
 use super::write::Written;
+use crate::inquiry::{self, ANSWER, insist};
 use crate::kafka::changelog::ChangelogReader;
 use crate::kafka::{Bounds, KafkaError, TopicPartition};
 use crate::state::record::{MARK_KEY, Mark};
-use crate::verify::insist;
 
 /// Each transaction ends with a mark, so the last one is near the end: how far to look for it first.
 const TAIL: i64 = 1000;
@@ -31,8 +30,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// Marks that let the state be gone on with from where these moves go.
 pub fn marks_set_back(group: &Group, moves: &[Move]) -> Result<Vec<Written>, Trouble> {
-    let mut reader = ChangelogReader::open(&group.plan.cluster, &group.client_id)
-        .map_err(|error| failed("create a client", error))?;
+    let mut reader =
+        ChangelogReader::open(&group.plan.cluster, &group.client_id).map_err(inquiry::Trouble::opening)?;
     let mut written = Vec::new();
     for (store, input) in group.plan.state_topics() {
         let topic = group.plan.name.state_topic(store, input);

@@ -1,14 +1,14 @@
 //! Why a verb could not be carried out.
 
 use crate::dedup::store::StoreAway;
-use crate::kafka::{KafkaError, TransactionError};
-use crate::verify;
+use crate::inquiry;
+use crate::kafka::TransactionError;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Trouble {
     /// The cluster did not do what it was asked.
     #[error(transparent)]
-    Cluster(#[from] verify::Trouble),
+    Cluster(#[from] inquiry::Trouble),
     #[error(transparent)]
     Store(#[from] StoreAway),
     #[error("cannot write marks: {0}; look at the brokers and run it again")]
@@ -19,9 +19,4 @@ pub enum Trouble {
     /// The user asked for what is not there, or has to choose.
     #[error("{0}")]
     Usage(String),
-}
-
-pub fn failed(doing: &str, error: KafkaError) -> Trouble {
-    let doing = doing.to_owned();
-    verify::Trouble::Kafka { doing, error }.into()
 }

@@ -5,12 +5,13 @@
 
 use strait_sdk::batch::Record;
 
+use crate::inquiry::{GIVE_UP, Handler, Stretch, length, read};
 use crate::kafka::{Consumer, TopicPartition};
 use crate::stage::GuestFactory;
 
 use super::account::Input;
 use super::recompute::Unseen;
-use super::{GIVE_UP, Handler, Progress, Proof, Stretch, Trouble, left, read};
+use super::{Proof, Trouble};
 
 /// The first offset of a partition whose record is not older than a time; `None` if all are.
 pub type OffsetAt<'t> = dyn FnMut(&TopicPartition, i64) -> Result<Option<i64>, Trouble> + 't;
@@ -55,7 +56,7 @@ pub(super) fn look_back<F: GuestFactory, C: Consumer>(
             ..scope(index, input)
         });
     }
-    proof.announce(left(&stretches));
+    proof.announce(length(&stretches));
     read(consumer, stretches, GIVE_UP, &mut Before(proof))
 }
 
@@ -82,6 +83,8 @@ fn scope(index: usize, input: &Input) -> Stretch {
 struct FirstTimes(Vec<Option<i64>>);
 
 impl<R: Record> Handler<R> for FirstTimes {
+    type Trouble = Trouble;
+
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         if let Some(first) = self.0.get_mut(stretch.index) {
             *first = records.first().map(Record::timestamp_ms);
@@ -90,16 +93,14 @@ impl<R: Record> Handler<R> for FirstTimes {
     }
 
     fn gap(&mut self, _: &Stretch, _: i64, _: i64) {}
-
-    fn end(&mut self, _: &Stretch) {}
-
-    fn progress(&mut self, _: u64) {}
 }
 
 /// Reads the ids.
 struct Before<'p, 'a, F: GuestFactory>(&'p mut Proof<'a, F>);
 
 impl<F: GuestFactory, R: Record> Handler<R> for Before<'_, '_, F> {
+    type Trouble = Trouble;
+
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         for record in records {
             self.0.recompute.look_back(&stretch.partition, record);
@@ -111,9 +112,7 @@ impl<F: GuestFactory, R: Record> Handler<R> for Before<'_, '_, F> {
         self.0.recompute.lose_sight(&stretch.partition);
     }
 
-    fn end(&mut self, _: &Stretch) {}
-
     fn progress(&mut self, offsets: u64) {
-        (self.0.progress)(Progress::Read(offsets));
+        self.0.passed(offsets);
     }
 }

@@ -3,27 +3,20 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use crate::inquiry::{self, ANSWER, LEADER, insist};
+use crate::kafka::TopicPartition;
 use crate::kafka::admin::{Admin, GroupOffsets};
 use crate::kafka::ends::LogEnds;
-use crate::kafka::{KafkaError, TopicPartition, codes, control_topic};
 use crate::lane::outgoing::Capacity;
 use crate::lane::starts::{PartitionMark, is_partition_key, partition_key};
 use crate::pipeline::cluster::input_topics;
 use crate::plan::{Pipeline, Then};
 
+use super::Trouble;
 use super::account::{InputFacts, Output, OutputTopic};
 use super::range::Asked;
 use super::source::Use;
-use super::{GIVE_UP, Trouble};
-
-/// One question to the cluster.
-const ANSWER: Duration = Duration::from_secs(10);
-/// The same to the leader of a partition, which may be another one by then.
-const LEADER: Duration = Duration::from_secs(3);
-/// Between two tries.
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// What the proof starts from.
 pub struct Survey {
@@ -39,25 +32,6 @@ pub struct Survey {
     pub capacities: Vec<Capacity>,
     /// The group began on partitions that are no inputs any more.
     pub had_other_inputs: bool,
-}
-
-/// Asks again what may be answered later, until it has taken too long.
-pub fn insist<T>(doing: &str, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, Trouble> {
-    let until = Instant::now() + GIVE_UP;
-    loop {
-        match ask() {
-            Ok(answer) => return Ok(answer),
-            Err(error) if (error.retriable || codes::is_transient(error.code)) && Instant::now() < until => {
-                std::thread::sleep(AGAIN);
-            }
-            Err(error) => {
-                return Err(Trouble::Kafka {
-                    doing: doing.to_owned(),
-                    error,
-                });
-            }
-        }
-    }
 }
 
 /// Stable offsets of the group, in the order of `ids`.
@@ -81,9 +55,11 @@ pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Tro
     if let Some(mistake) = asked.contradiction() {
         return Err(Trouble::Usage(mistake));
     }
-    let admin = Admin::open(&plan.cluster, &client_id).map_err(opening)?;
-    let mut ends = LogEnds::open(&plan.cluster, &client_id).map_err(opening)?;
-    let group = admin.group(plan.name.as_str()).map_err(opening)?;
+    let admin = Admin::open(&plan.cluster, &client_id).map_err(inquiry::Trouble::opening)?;
+    let mut ends = LogEnds::open(&plan.cluster, &client_id).map_err(inquiry::Trouble::opening)?;
+    let group = admin
+        .group(plan.name.as_str())
+        .map_err(inquiry::Trouble::opening)?;
     let cluster_id = insist("reach the cluster", || admin.cluster_id(ANSWER))?;
     let partitions = input_partitions(&admin, plan)?;
     let ids: Vec<TopicPartition> = partitions.iter().map(|partition| partition.id.clone()).collect();
@@ -107,7 +83,7 @@ pub fn ask(plan: &Pipeline, asked: &Asked) -> Result<(Survey, GroupOffsets), Tro
     let from = at_time(&mut ends, &ids, from)?;
     let to = at_time(&mut ends, &ids, to)?;
     let outputs = OutputTopics::ask(&admin, plan)?;
-    let marks = marks(plan, &client_id)?;
+    let marks = inquiry::marks(plan, &client_id)?;
     refuse_lost_offsets(&group, &partitions, &committed, &marks)?;
     let slots = outputs.partitions(&mut ends)?;
     let own: HashSet<Vec<u8>> = partitions.iter().map(|p| mark_key(p).into_bytes()).collect();
@@ -164,10 +140,7 @@ fn input_partitions(admin: &Admin, plan: &Pipeline) -> Result<Vec<InputPartition
 
 /// Id (its name where brokers know no ids) and number of partitions.
 fn describe(admin: &Admin, name: &str) -> Result<(Arc<str>, i32), Trouble> {
-    let topic = insist(&format!("describe {name}"), || {
-        let missing = || Err(KafkaError::own("NO_ANSWER", name, true));
-        admin.describe(&[name], ANSWER)?.pop().unwrap_or_else(missing)
-    })?;
+    let topic = insist(&format!("describe {name}"), || admin.describe_topic(name, ANSWER))?;
     let id = topic.id.unwrap_or_else(|| name.to_owned());
     Ok((id.into(), topic.partitions))
 }
@@ -194,7 +167,9 @@ impl<'p> Times<'p> {
     pub fn offset_at(&mut self, id: &TopicPartition, time: i64) -> Result<Option<i64>, Trouble> {
         let ends = match self.ends.take() {
             Some(ends) => ends,
-            None => LogEnds::open(&self.plan.cluster, &client_id(self.plan)).map_err(opening)?,
+            None => {
+                LogEnds::open(&self.plan.cluster, &client_id(self.plan)).map_err(inquiry::Trouble::opening)?
+            }
         };
         let ends = self.ends.insert(ends);
         let offsets = insist("look up offsets by time", || {
@@ -204,15 +179,9 @@ impl<'p> Times<'p> {
     }
 }
 
-fn client_id(plan: &Pipeline) -> String {
+/// Of all clients of a proof.
+pub fn client_id(plan: &Pipeline) -> String {
     format!("{}.verify", plan.name)
-}
-
-fn opening(error: KafkaError) -> Trouble {
-    Trouble::Kafka {
-        doing: "create a client".to_owned(),
-        error,
-    }
 }
 
 /// A time that is later than all records stands at the end of everything.
@@ -229,16 +198,6 @@ fn at_time(
         .into_iter()
         .map(|offset| Some(offset.unwrap_or(i64::MAX)))
         .collect())
-}
-
-fn marks(plan: &Pipeline, client_id: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Trouble> {
-    let topic = plan.name.control_topic();
-    insist("read the control topic", || {
-        match control_topic::read(&plan.cluster, client_id, &topic, ANSWER) {
-            Err(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => Ok(BTreeMap::new()),
-            other => other,
-        }
-    })
 }
 
 /// Where the group began on this partition, if its first transaction left word.

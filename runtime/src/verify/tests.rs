@@ -1,22 +1,19 @@
 //! The whole of it on logs in memory: recomputing, reading, rounds.
 
-mod memory;
 mod repeats;
-
-use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::account::{InputFacts, Output, OutputTopic};
 use super::finding::Kind;
 use super::*;
+use crate::inquiry::testing::{Log, Reader, Rec};
 use crate::lane::dead_letter::{DeadLetter, LetterHeaders};
 use crate::lane::outgoing::Capacity;
 use crate::lane::testing::Script;
 use crate::plan::{BatchLimits, HeaderStyle, Then};
 use crate::stage::FailureKind;
 use crate::stage::fake;
-use memory::{Log, Reader, Rec};
 
 fn id(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition {
@@ -194,8 +191,8 @@ impl World {
         let mut ask = || Ok(committed.clone());
         let (mut total, mut read) = (0, 0);
         let mut progress = |progress| match progress {
-            Progress::Total(offsets) => total = read + offsets,
-            Progress::Read(offsets) => read += offsets,
+            Progress::Passed(Passed::Total(offsets)) => total = read + offsets,
+            Progress::Passed(Passed::Offsets(offsets)) => read += offsets,
             Progress::Inputs | Progress::Outputs => {}
         };
         let plan = Arc::new(self.plan.clone());
@@ -272,36 +269,6 @@ fn retention_that_strikes_while_reading_leaves_a_part_unproven() {
     let report = world.verify(1 << 20);
     assert_eq!(report.findings.count(Kind::Lost), 0, "{report:#?}");
     assert!(report.findings.count(Kind::Unproven) > 0);
-}
-
-/// Takes everything and does nothing.
-struct Deaf;
-
-impl Handler<Rec> for Deaf {
-    fn records(&mut self, _: &Stretch, _: &[Rec]) -> Result<bool, Trouble> {
-        Ok(true)
-    }
-    fn gap(&mut self, _: &Stretch, _: i64, _: i64) {}
-    fn end(&mut self, _: &Stretch) {}
-    fn progress(&mut self, _: u64) {}
-}
-
-#[test]
-fn a_log_that_stands_still_is_named() {
-    let mut world = World::new(&all_sorts());
-    let stretch = Stretch {
-        index: 0,
-        partition: id("in", 1),
-        from: 0,
-        to: 1000,
-    };
-    let give_up = Duration::from_millis(20);
-    let trouble = read(&mut world.reader, vec![stretch], give_up, &mut Deaf).unwrap_err();
-    let said = trouble.to_string();
-    assert!(
-        said.contains("in:1") && said.contains("last stable offset stands at 5"),
-        "{said}"
-    );
 }
 
 proptest! {

@@ -12,12 +12,12 @@
 use strait_sdk::batch::Record;
 
 use crate::dedup::claim::Claim;
+use crate::inquiry::{ANSWER, GIVE_UP, Handler, Stretch, insist, length, read};
 use crate::kafka::Consumer;
 use crate::stage::GuestFactory;
 
 use super::account::{Input, Stand, Twin};
-use super::reading::ANSWER;
-use super::{GIVE_UP, Handler, Progress, Proof, Stretch, Trouble, insist, left, read};
+use super::{Proof, Trouble};
 
 /// A record of which nothing stands.
 struct Absent {
@@ -63,13 +63,13 @@ fn look_up<F: GuestFactory, C: Consumer>(
     });
     let absent: Vec<Absent> = absent.collect();
     let stretches = where_they_stand(proof, &absent);
-    proof.announce(left(&stretches));
+    proof.announce(length(&stretches));
     let mut ids = Ids { absent, proof };
     read(consumer, stretches, GIVE_UP, &mut ids)?;
     let Ids { mut absent, proof } = ids;
     absent.sort_by_key(|absent| absent.claim.as_ref().map(|claim| claim.id));
     let stretches = all_that_is_there(proof, consumer)?;
-    proof.announce(left(&stretches));
+    proof.announce(length(&stretches));
     let mut twins = Twins {
         absent,
         proof,
@@ -123,6 +123,8 @@ struct Ids<'p, 'a, F: GuestFactory> {
 }
 
 impl<F: GuestFactory, R: Record> Handler<R> for Ids<'_, '_, F> {
+    type Trouble = Trouble;
+
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         for record in records {
             let place = (stretch.index, record.offset());
@@ -138,10 +140,8 @@ impl<F: GuestFactory, R: Record> Handler<R> for Ids<'_, '_, F> {
 
     fn gap(&mut self, _: &Stretch, _: i64, _: i64) {}
 
-    fn end(&mut self, _: &Stretch) {}
-
     fn progress(&mut self, offsets: u64) {
-        (self.proof.progress)(Progress::Read(offsets));
+        self.proof.passed(offsets);
     }
 }
 
@@ -192,6 +192,8 @@ impl<F: GuestFactory> Twins<'_, '_, F> {
 }
 
 impl<F: GuestFactory, R: Record> Handler<R> for Twins<'_, '_, F> {
+    type Trouble = Trouble;
+
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
         for record in records {
             self.look(stretch, record);
@@ -203,9 +205,7 @@ impl<F: GuestFactory, R: Record> Handler<R> for Twins<'_, '_, F> {
         self.has_gap = true;
     }
 
-    fn end(&mut self, _: &Stretch) {}
-
     fn progress(&mut self, offsets: u64) {
-        (self.proof.progress)(Progress::Read(offsets));
+        self.proof.passed(offsets);
     }
 }

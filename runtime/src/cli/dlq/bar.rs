@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::dlq::desk::Passed;
+use crate::inquiry::Passed;
 
 pub struct Bar(Option<ProgressBar>);
 

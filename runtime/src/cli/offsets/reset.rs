@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::inquiry::bound::time_ago;
 use crate::offsets::Trouble;
 use crate::offsets::goal::{Goal, Goals, Spot};
 use crate::offsets::group::Group;
 use crate::offsets::plan::{Choices, Move, OfClaims, OfState};
 use crate::offsets::reset::{Done, Reset, carry_out, keeps, planned};
 use crate::plan::{ClaimStore, DedupMode, Pipeline};
-use crate::verify::range::time_ago;
 
 use super::Of;
 

@@ -147,10 +147,10 @@ enum Found {
 
 fn find(admin: &Admin, topic: &Internal, misfits: &mut Vec<Misfit>) -> Result<Found, KafkaError> {
     let name = topic.name.as_str();
-    let partitions = match admin.describe(&[name], ANSWER)?.pop() {
-        Some(Ok(described)) => described.partitions,
-        Some(Err(error)) if error.code != codes::UNKNOWN_TOPIC_OR_PART => return Err(error),
-        _ => return Ok(Found::No),
+    let partitions = match admin.describe_topic(name, ANSWER) {
+        Ok(described) => described.partitions,
+        Err(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => return Ok(Found::No),
+        Err(error) => return Err(error),
     };
     let before = misfits.len();
     if partitions < topic.partitions {

@@ -1,6 +1,7 @@
 //! Pipelines that drop repeats, against serial models of who is first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use super::*;
 use crate::dedup::changelog::{Entry, Table};

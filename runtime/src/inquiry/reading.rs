@@ -1,7 +1,7 @@
 //! Reads stretches of partitions to their ends: read-committed, in no group, from all at once.
 //!
 //! Invariant: it returns when the end of each stretch is reached or its handler has enough,
-//! and not before; or it says which partition stood still.
+//! and not before; or with the handler's own trouble, or with which partition stood still.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,11 +10,10 @@ use strait_sdk::batch::Record;
 
 use crate::kafka::{Consumer, GroupEvent, KafkaError, Position, TopicPartition};
 
-use super::Trouble;
+use super::{ANSWER, Trouble};
 
 const RECORDS_MAX: usize = 10_000;
 const POLL: Duration = Duration::from_millis(100);
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// A part of a partition's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +26,40 @@ pub struct Stretch {
     pub to: i64,
 }
 
+/// How many offsets these are.
+pub fn length(stretches: &[Stretch]) -> u64 {
+    let length = |s: &Stretch| u64::try_from(s.to - s.from).unwrap_or_default();
+    stretches.iter().map(length).sum()
+}
+
+/// How far a reading has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// So many offsets are to be read from here on, as far as is known.
+    Total(u64),
+    /// So many more were read.
+    Offsets(u64),
+}
+
+/// Is told how far.
+pub type Progress<'a> = dyn FnMut(Passed) + 'a;
+
 /// What reads along.
 pub trait Handler<R> {
+    /// Why it may have to end; the cluster's troubles become one, too.
+    type Trouble: From<Trouble>;
+
     /// The next records of a stretch. False: that is enough of this one.
-    fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble>;
+    fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Self::Trouble>;
 
     /// Records of a stretch that were deleted before they could be read.
     fn gap(&mut self, stretch: &Stretch, from: i64, to: i64);
 
     /// The end of a stretch was reached.
-    fn end(&mut self, stretch: &Stretch);
+    fn end(&mut self, _stretch: &Stretch) {}
 
     /// So many offsets were passed.
-    fn progress(&mut self, offsets: u64);
+    fn progress(&mut self, _offsets: u64) {}
 }
 
 struct Open {
@@ -48,12 +68,12 @@ struct Open {
 }
 
 /// Reads all of them. Nothing may come for `give_up` at most.
-pub fn read<C: Consumer>(
+pub fn read<C: Consumer, H: Handler<C::Record>>(
     consumer: &mut C,
     stretches: Vec<Stretch>,
     give_up: Duration,
-    handler: &mut impl Handler<C::Record>,
-) -> Result<(), Trouble> {
+    handler: &mut H,
+) -> Result<(), H::Trouble> {
     let ids: Vec<TopicPartition> = stretches.iter().map(|s| s.partition.clone()).collect();
     let mut open: HashMap<TopicPartition, Open> = HashMap::new();
     let mut positions = Vec::new();
@@ -72,10 +92,6 @@ pub fn read<C: Consumer>(
     if open.is_empty() {
         return Ok(());
     }
-    let failed = |error| Trouble::Kafka {
-        doing: "read".to_owned(),
-        error,
-    };
     consumer.assign(&positions).map_err(failed)?;
     let outcome = Reading {
         consumer,
@@ -89,6 +105,10 @@ pub fn read<C: Consumer>(
     outcome
 }
 
+fn failed(error: KafkaError) -> Trouble {
+    Trouble::of("read", error)
+}
+
 struct Reading<'c, C> {
     consumer: &'c mut C,
     open: HashMap<TopicPartition, Open>,
@@ -98,15 +118,9 @@ struct Reading<'c, C> {
 }
 
 impl<C: Consumer> Reading<'_, C> {
-    fn run(mut self, give_up: Duration, handler: &mut impl Handler<C::Record>) -> Result<(), Trouble> {
+    fn run<H: Handler<C::Record>>(mut self, give_up: Duration, handler: &mut H) -> Result<(), H::Trouble> {
         while !self.open.is_empty() {
-            let polled = self
-                .consumer
-                .poll(RECORDS_MAX, POLL)
-                .map_err(|error| Trouble::Kafka {
-                    doing: "read".to_owned(),
-                    error,
-                })?;
+            let polled = self.consumer.poll(RECORDS_MAX, POLL).map_err(failed)?;
             let mut count = 0;
             for chunk in &polled.chunks {
                 count += chunk.records.len();
@@ -123,18 +137,18 @@ impl<C: Consumer> Reading<'_, C> {
                 self.look_at_positions(handler)?;
             }
             if self.moved.elapsed() > give_up {
-                return Err(self.stalled(give_up));
+                return Err(self.stalled(give_up).into());
             }
         }
         Ok(())
     }
 
-    fn take(
+    fn take<H: Handler<C::Record>>(
         &mut self,
         id: &TopicPartition,
         records: &[C::Record],
-        handler: &mut impl Handler<C::Record>,
-    ) -> Result<(), Trouble> {
+        handler: &mut H,
+    ) -> Result<(), H::Trouble> {
         let Some(open) = self.open.get_mut(id) else {
             return Ok(());
         };
@@ -150,10 +164,11 @@ impl<C: Consumer> Reading<'_, C> {
         // Recomputing may have taken its time.
         self.moved = Instant::now();
         if goes_on {
-            self.advance(id, next, handler)
+            self.advance(id, next, handler)?;
         } else {
-            self.finish(id)
+            self.finish(id)?;
         }
+        Ok(())
     }
 
     fn advance(
@@ -181,10 +196,7 @@ impl<C: Consumer> Reading<'_, C> {
         self.open.remove(id);
         self.consumer
             .pause(std::slice::from_ref(id))
-            .map_err(|error| Trouble::Kafka {
-                doing: format!("pause {id}"),
-                error,
-            })
+            .map_err(|error| Trouble::of(&format!("pause {id}"), error))
     }
 
     /// Control records and aborted ones move a position without a record.
@@ -203,10 +215,7 @@ impl<C: Consumer> Reading<'_, C> {
         let Some(open) = self.open.get(id) else {
             return Ok(());
         };
-        let failed = |error| Trouble::Kafka {
-            doing: format!("find the beginning of {id}"),
-            error,
-        };
+        let failed = |error| Trouble::of(&format!("find the beginning of {id}"), error);
         let bounds = self.consumer.bounds(id, ANSWER).map_err(failed)?;
         let next = bounds.start.max(open.next).min(open.stretch.to);
         if next > open.next {
@@ -251,3 +260,6 @@ impl<C: Consumer> Reading<'_, C> {
         Trouble::Stalled { what, remedy }
     }
 }
+
+#[cfg(test)]
+mod tests;

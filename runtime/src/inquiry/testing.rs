@@ -160,10 +160,10 @@ impl Consumer for Reader {
     }
 
     fn subscribe(&mut self, _: &[&str]) -> Result<(), KafkaError> {
-        panic!("a proof joins no group")
+        panic!("whoever asks from outside joins no group")
     }
     fn commit(&mut self, _: &[Position]) -> Result<(), KafkaError> {
-        panic!("a proof commits nothing")
+        panic!("whoever asks from outside commits nothing")
     }
     fn assignment_lost(&self) -> bool {
         false
