@@ -1,11 +1,13 @@
-//! The command line: one file a verb.
+//! The command line: one file a verb, and what verbs share.
 //!
 //! Exit codes: 0 fine, 1 it failed, 2 wrong usage or invalid configuration.
 
+mod bar;
 pub mod build;
 pub mod check;
 pub mod dev;
 pub mod dlq;
+mod of;
 pub mod offsets;
 pub mod run;
 pub mod schema;
@@ -77,8 +79,16 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         complain(&error);
-        ExitCode::from(FAILED)
+        ExitCode::from(if is_usage(&error) { INVALID } else { FAILED })
     })
+}
+
+/// The user asked for what is not there, or has to choose.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use crate::{dlq, offsets, verify};
+    matches!(error.downcast_ref(), Some(verify::Trouble::Usage(_)))
+        || matches!(error.downcast_ref(), Some(dlq::Trouble::Usage(_)))
+        || matches!(error.downcast_ref(), Some(offsets::Trouble::Usage(_)))
 }
 
 /// Says what went wrong, with its causes.
@@ -123,22 +133,6 @@ pub fn load(
         tracing::warn!(code = finding.code.as_str(), "{finding}");
     }
     Ok(loaded)
-}
-
-/// The one pipeline of a file.
-fn one_pipeline(path: &Path, overrides: &OverrideArgs) -> Result<config::Checked, Findings> {
-    let overrides = Overrides::from(overrides.clone());
-    let config::Report { pipelines, findings } = config::report(&[path.to_owned()], &overrides);
-    if findings.has_errors() {
-        return Err(findings);
-    }
-    let mut pipelines = pipelines.into_iter();
-    if let (Some(checked), None) = (pipelines.next(), pipelines.next()) {
-        return Ok(checked);
-    }
-    let (places, what) = (config::Places::new(path), "it holds several pipelines");
-    let several = places.error(Code::NameTaken, &KeyPath::root(), what, "name the file of one");
-    Err(std::iter::once(several).collect())
 }
 
 /// Says what is wrong with the configuration.

@@ -1,25 +1,20 @@
 //! `strait dlq VERB PIPELINE`: dead letters, listed, shown, replayed, purged.
 
-mod bar;
 mod list;
 mod purge;
 mod replay;
 mod show;
 mod told;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Subcommand;
 
-use crate::config::OverrideArgs;
-use crate::dlq::Trouble;
 use crate::dlq::desk::Desk;
 use crate::dlq::letter::Place;
 use crate::dlq::selection::{Kind, Selection, State, When};
 
-use super::INVALID;
+use super::of::Of;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,16 +32,6 @@ enum Verb {
     Replay(replay::Args),
     /// Give dead letters up, and delete what is done with
     Purge(purge::Args),
-}
-
-/// Which pipeline it is about.
-#[derive(Debug, clap::Args)]
-struct Of {
-    /// The pipeline's file
-    #[arg(value_name = "PIPELINE")]
-    path: PathBuf,
-    #[command(flatten)]
-    overrides: OverrideArgs,
 }
 
 /// Which of its letters.
@@ -94,24 +79,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => &args.of,
         Verb::Purge(args) => &args.of,
     };
-    let checked = match super::one_pipeline(&of.path, &of.overrides) {
-        Ok(checked) => checked,
-        Err(findings) => return Ok(super::invalid(&findings)),
-    };
-    let done = Desk::open(&Arc::new(checked.pipeline))
-        .map_err(anyhow::Error::from)
-        .and_then(|desk| match &args.verb {
+    of.with(|plan| {
+        let desk = Desk::open(plan)?;
+        match &args.verb {
             Verb::List(args) => list::run(args, &desk),
             Verb::Show(args) => show::run(args, &desk),
             Verb::Replay(args) => replay::run(args, &desk),
             Verb::Purge(args) => purge::run(args, &desk),
-        });
-    match done {
-        Err(error) if matches!(error.downcast_ref(), Some(Trouble::Usage(_))) => {
-            super::complain(&error);
-            Ok(ExitCode::from(INVALID))
         }
-        Err(error) if super::is_closed(&error) => Ok(ExitCode::SUCCESS),
-        done => done,
-    }
+    })
 }

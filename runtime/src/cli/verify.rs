@@ -1,37 +1,33 @@
 //! `strait verify PIPELINE`: prove that the outputs hold each input exactly once, or list
 //! what does not.
 
-use std::io::{IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::config::process::ProcessArgs;
-use crate::config::{Checked, Code, Finding, Findings, KeyPath, OverrideArgs, ProcessSettings};
+use crate::config::{Checked, Code, Finding, Findings, KeyPath, ProcessSettings};
 use crate::guest::Engine;
-use crate::inquiry::Passed;
 use crate::inquiry::bound::{Bound, time_ago};
 use crate::pipeline::modules;
 use crate::plan::{ModuleSource, Pipeline, Provenance};
 use crate::verify::finding::LISTED_MAX;
 use crate::verify::range::Asked;
 use crate::verify::report::Report;
-use crate::verify::{self, Progress, Request, Trouble};
+use crate::verify::{self, Progress, Request};
 
-use super::{FAILED, INVALID};
+use super::FAILED;
+use super::bar::Bar;
+use super::of::Of;
 
 /// Findings of a kind that are printed unless all are asked for.
 const SHOWN_MAX: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline's file
-    #[arg(value_name = "PIPELINE")]
-    path: PathBuf,
     /// Only inputs from here on: topic:partition=offset, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "BOUND")]
     from: Vec<Bound>,
@@ -57,7 +53,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    overrides: OverrideArgs,
+    of: Of,
 }
 
 /// Exits with 0 if it is proven.
@@ -85,24 +81,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         assume_filtered: args.assume_filtered,
         memory_bytes: usize::try_from(args.memory.as_u64()).unwrap_or(usize::MAX),
     };
-    let bar = Bar::new();
-    let outcome = verify::run(&request, &mut |progress| bar.show(progress));
-    bar.finish();
-    match outcome {
-        Ok(report) => {
-            print(&report, args, &mut std::io::stdout().lock())?;
-            Ok(if report.proven {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(FAILED)
-            })
-        }
-        Err(trouble @ Trouble::Usage(_)) => {
-            super::complain(&trouble.into());
-            Ok(ExitCode::from(INVALID))
-        }
-        Err(trouble) => Err(trouble.into()),
-    }
+    let bar = Bar::new("asking");
+    let report = verify::run(&request, &mut |progress| match progress {
+        Progress::Passed(passed) => bar.show(passed),
+        Progress::Inputs => bar.say("reading inputs"),
+        Progress::Outputs => bar.say("reading outputs"),
+    })?;
+    drop(bar);
+    print(&report, args, &mut std::io::stdout().lock())?;
+    Ok(if report.proven {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
 }
 
 fn asked(args: &Args) -> Asked {
@@ -115,7 +106,7 @@ fn asked(args: &Args) -> Asked {
 
 /// The one pipeline of the file, fit to be verified.
 fn pipeline(args: &Args) -> Result<Checked, Findings> {
-    let mut checked = super::one_pipeline(&args.path, &args.overrides)?;
+    let mut checked = args.of.checked()?;
     if checked.pipeline.provenance != Provenance::Headers {
         return Err(one(checked.places.error(
             Code::ValueChoice,
@@ -178,41 +169,4 @@ fn print(report: &Report, args: &Args, out: &mut dyn Write) -> anyhow::Result<()
         }
     }
     Ok(())
-}
-
-/// On a terminal alone, and on standard error: the report may be piped.
-struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let template = "{msg:16} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        bar.set_message("asking");
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(Some(bar))
-    }
-
-    fn show(&self, progress: Progress) {
-        let Some(bar) = &self.0 else { return };
-        match progress {
-            Progress::Passed(Passed::Total(offsets)) => {
-                bar.set_length(bar.position().saturating_add(offsets));
-            }
-            Progress::Passed(Passed::Offsets(offsets)) => bar.inc(offsets),
-            Progress::Inputs => bar.set_message("reading inputs"),
-            Progress::Outputs => bar.set_message("reading outputs"),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -15,7 +15,7 @@ use super::plan::Move;
 use crate::dedup::claim::Claim;
 use crate::dedup::claimant::Claimant;
 use crate::dedup::store::{self, Release, StoreAway};
-use crate::inquiry::{ANSWER, Handler, Reader, Stretch, insist};
+use crate::inquiry::{ANSWER, Handler, Passed, Progress, Reader, Stretch, insist, length};
 
 /// Claims in one question to the store.
 const CLAIMS_MAX: usize = 1000;
@@ -29,7 +29,11 @@ pub struct Dropped {
 }
 
 /// Drops the claims of all that these moves pass over.
-pub fn drop_passed_over(group: &Group, moves: &[Move]) -> Result<Dropped, Trouble> {
+pub fn drop_passed_over(
+    group: &Group,
+    moves: &[Move],
+    progress: &mut Progress<'_>,
+) -> Result<Dropped, Trouble> {
     let Some(dedup) = &group.plan.dedup else {
         return Ok(Dropped::default());
     };
@@ -38,6 +42,7 @@ pub fn drop_passed_over(group: &Group, moves: &[Move]) -> Result<Dropped, Troubl
     };
     let cluster_id = insist("reach the cluster", || group.admin.cluster_id(ANSWER))?;
     let (stretches, gone) = passed_over(moves);
+    progress(Passed::Total(length(&stretches)));
     let mut dropping = Dropping {
         claimant: Claimant::new(dedup, &group.plan.name, &cluster_id),
         topic_ids: moves
@@ -47,6 +52,7 @@ pub fn drop_passed_over(group: &Group, moves: &[Move]) -> Result<Dropped, Troubl
         store,
         claims: Vec::new(),
         dropped: Dropped { claims: 0, gone },
+        progress,
     };
     Reader::open(&group.plan, &group.client_id)?.read(stretches, &mut dropping)?;
     dropping.flush()?;
@@ -72,23 +78,24 @@ fn passed_over(moves: &[Move]) -> (Vec<Stretch>, i64) {
     (stretches, gone)
 }
 
-struct Dropping {
+struct Dropping<'a, 'p> {
     claimant: Claimant,
     /// By stretch.
     topic_ids: Vec<Arc<str>>,
     store: Box<dyn Release>,
     claims: Vec<Claim>,
     dropped: Dropped,
+    progress: &'a mut Progress<'p>,
 }
 
-impl Dropping {
+impl Dropping<'_, '_> {
     fn flush(&mut self) -> Result<(), StoreAway> {
         self.dropped.claims += self.store.release(&std::mem::take(&mut self.claims))?;
         Ok(())
     }
 }
 
-impl<R: Record> Handler<R> for Dropping {
+impl<R: Record> Handler<R> for Dropping<'_, '_> {
     type Trouble = Trouble;
 
     fn records(&mut self, stretch: &Stretch, records: &[R]) -> Result<bool, Trouble> {
@@ -109,5 +116,9 @@ impl<R: Record> Handler<R> for Dropping {
 
     fn gap(&mut self, _: &Stretch, from: i64, to: i64) {
         self.dropped.gone += to - from;
+    }
+
+    fn progress(&mut self, offsets: u64) {
+        (self.progress)(Passed::Offsets(offsets));
     }
 }

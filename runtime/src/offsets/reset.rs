@@ -15,6 +15,7 @@ use super::group::{Group, Known};
 use super::plan::{Choices, Keeps, Move, OfClaims, OfState, moves};
 use super::state;
 use super::write::{Written, write};
+use crate::inquiry::Progress;
 use crate::kafka::{Position, TopicPartition};
 use crate::lane::starts::{PartitionMark, partition_key};
 use crate::plan::{DedupMode, Pipeline};
@@ -55,14 +56,15 @@ pub fn planned(group: &Group, known: &Known, goals: &Goals) -> Result<Vec<Move>,
     moves(&known.partitions, goals, &at_time).map_err(Trouble::Usage)
 }
 
-/// Carries it out, unless the group has moved since it was planned.
-pub fn carry_out(group: &Group, reset: &Reset) -> Result<Done, Trouble> {
+/// Carries it out, unless the group has moved since it was planned. `progress`: of the records
+/// that are passed over, where their claims are looked for.
+pub fn carry_out(group: &Group, reset: &Reset, progress: &mut Progress<'_>) -> Result<Done, Trouble> {
     let Reset { moves, choices } = reset;
     group.refuse_members()?;
     refuse_moved(&group.look()?, moves)?;
     let mut done = Done::default();
     if choices.claims == Some(OfClaims::Drop) {
-        done.dropped = claims::drop_passed_over(group, moves)?;
+        done.dropped = claims::drop_passed_over(group, moves, progress)?;
     }
     if choices.state == Some(OfState::Keep) {
         write(&group.plan, &state::marks_set_back(group, moves)?)?;

@@ -6,12 +6,12 @@ use std::io::{IsTerminal as _, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
+use crate::cli::bar::Bar;
 use crate::dlq::desk::{Desk, Read};
 use crate::dlq::letter::Letter;
 use crate::dlq::marks::Mark;
 use crate::dlq::selection::State;
 
-use super::bar::Bar;
 use super::told::{Told, line, state, time};
 use super::{Filters, Of};
 

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::cli::bar::Bar;
 use crate::dlq::Trouble;
 use crate::dlq::desk::Desk;
 use crate::dlq::letter::Place;
 use crate::dlq::purge::{self, Deletion, Report};
 use crate::dlq::selection::State;
 
-use super::bar::Bar;
 use super::{Filters, Of};
 
 #[derive(Debug, clap::Args)]

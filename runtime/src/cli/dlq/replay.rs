@@ -10,9 +10,9 @@ use crate::dlq::letter::Place;
 use crate::dlq::replay::{self, Report, Request};
 use crate::dlq::selection::State;
 
-use super::bar::Bar;
 use super::{Filters, Of};
 use crate::cli::FAILED;
+use crate::cli::bar::Bar;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::cli::bar::Bar;
 use crate::inquiry::bound::time_ago;
 use crate::offsets::Trouble;
 use crate::offsets::goal::{Goal, Goals, Spot};
@@ -81,7 +82,12 @@ pub fn run(args: &Args, plan: &Arc<Pipeline>) -> anyhow::Result<ExitCode> {
         if asks && !super::super::go_on()? {
             return Ok(ExitCode::SUCCESS);
         }
-        done = carry_out(&group, &reset)?;
+        // It begins with the first report: of the steps only that of the claims reads so much.
+        let mut bar = None;
+        done = carry_out(&group, &reset, &mut |passed| {
+            bar.get_or_insert_with(|| Bar::new("dropping claims"))
+                .show(passed);
+        })?;
     }
     if args.json {
         writeln!(out, "{:#}", as_json(&group, args.dry_run, &reset, &done))?;

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::inquiry::Passed;
 
+/// It is gone when it is dropped.
 pub struct Bar(Option<ProgressBar>);
 
 impl Bar {
@@ -16,7 +17,7 @@ impl Bar {
             return Self(None);
         }
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let template = "{msg:10} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
+        let template = "{msg:16} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
@@ -30,6 +31,13 @@ impl Bar {
         match passed {
             Passed::Total(offsets) => bar.set_length(bar.position().saturating_add(offsets)),
             Passed::Offsets(offsets) => bar.inc(offsets),
+        }
+    }
+
+    /// What is done from now on.
+    pub fn say(&self, doing: &'static str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(doing);
         }
     }
 }
