@@ -4,6 +4,9 @@
 //! left out of the result. The part of JSON Schema that is understood is the part
 //! that `schema` produces, and a test holds the two together.
 
+mod free;
+mod missing;
+
 use serde_json::{Map, Value};
 
 use super::finding::{Code, Finding};
@@ -12,6 +15,8 @@ use super::schema::{form, kind, types};
 use super::units::{self, Wrong};
 use super::wording::{choice, example, expected, home, keys, nearest, scalar_type, ticked};
 use super::yaml::{Entry, Node, Scalar, Tree};
+
+pub use missing::missing;
 
 /// What `node` says under `schema`, and what is wrong with it.
 pub fn read(schema: &Value, node: &Node) -> (Option<Value>, Vec<Finding>) {
@@ -91,7 +96,7 @@ impl Walk<'_> {
             );
         }
         let Some(schema) = schema.get("items") else {
-            return self.free_list(items, path);
+            return free::list(items);
         };
         let mut values = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -120,7 +125,7 @@ impl Walk<'_> {
             .get("additionalProperties")
             .filter(|schema| schema.is_object());
         if properties.is_none() && others.is_none() {
-            return self.free_map(entries, path);
+            return free::map(entries);
         }
         self.count(schema, entries, node, path);
         let mut values = Map::new();
@@ -359,82 +364,5 @@ impl Walk<'_> {
             return None;
         }
         Some(number)
-    }
-
-    /// Values that only the transform understands.
-    fn free(&mut self, node: &Node, path: &KeyPath) -> Value {
-        match &node.tree {
-            Tree::Broken => Value::Null,
-            Tree::Map(entries) => self.free_map(entries, path),
-            Tree::List(items) => self.free_list(items, path),
-            Tree::Scalar(scalar) if scalar.quoted => scalar.text.clone().into(),
-            Tree::Scalar(scalar) if scalar.is_null() => Value::Null,
-            Tree::Scalar(scalar) => scalar
-                .as_bool()
-                .map(Value::from)
-                .or_else(|| scalar.as_integer().map(Value::from))
-                .or_else(|| scalar.text.parse::<u64>().ok().map(Value::from))
-                .or_else(|| scalar.as_number().map(Value::from))
-                .unwrap_or_else(|| scalar.text.clone().into()),
-        }
-    }
-
-    fn free_list(&mut self, items: &[Node], path: &KeyPath) -> Value {
-        items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| self.free(item, &path.join(index)))
-            .collect()
-    }
-
-    fn free_map(&mut self, entries: &[Entry], path: &KeyPath) -> Value {
-        let read = |entry: &Entry| (entry.key.clone(), self.free(&entry.value, &path.join(&entry.key)));
-        entries.iter().map(read).collect::<Map<_, _>>().into()
-    }
-}
-
-/// Keys that must be written, and are not. `value` is what all layers say together;
-/// `written` tells whether a key stands anywhere, even with a broken value.
-pub fn missing(
-    schema: &Value,
-    value: &Value,
-    path: &KeyPath,
-    written: &dyn Fn(&KeyPath) -> bool,
-    report: &mut dyn FnMut(&KeyPath, String, String),
-) {
-    match value {
-        Value::Object(object) => {
-            let Some(schema) = form(schema, &["object"]) else {
-                return;
-            };
-            let properties = schema.get("properties");
-            let required = schema.get("required").and_then(Value::as_array);
-            for name in required.into_iter().flatten().filter_map(Value::as_str) {
-                let path = path.join(name);
-                let property = properties.and_then(|properties| properties.get(name));
-                if let Some(property) = property.filter(|_| !object.contains_key(name) && !written(&path)) {
-                    report(
-                        &path,
-                        format!("the key `{name}` is missing"),
-                        format!("write {}", example(property, &path)),
-                    );
-                }
-            }
-            for (name, value) in object {
-                let property = properties.and_then(|properties| properties.get(name));
-                if let Some(property) = property.or_else(|| schema.get("additionalProperties")) {
-                    missing(property, value, &path.join(name), written, report);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(schema) = form(schema, &["array"]).and_then(|schema| schema.get("items")) else {
-                return;
-            };
-            for (index, item) in items.iter().enumerate() {
-                missing(schema, item, &path.join(index), written, report);
-            }
-        }
-        _ => {}
     }
 }

@@ -9,19 +9,20 @@
 
 mod claims;
 mod labels;
+mod pipeline;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 use tracing::error;
 
-use self::claims::Claims;
-use self::labels::{FAILURES, FAULTS, REDELIVERED, REPEATED, fault_label};
+use self::labels::{REDELIVERED, REPEATED, fault_label};
 pub use self::labels::{RebalanceKind, TransactionOutcome, TransactionPhase};
+use self::pipeline::Pipeline;
 use super::catalogue;
-use super::series::{Family, Series};
+use super::series::Series;
 use crate::dedup::judge::Counts;
 use crate::guest::FaultKind;
 use crate::kafka::TopicPartition;
@@ -96,123 +97,6 @@ impl Metrics {
 /// The metrics of one pipeline in this process.
 #[derive(Clone)]
 pub struct PipelineMetrics(Arc<Pipeline>);
-
-struct Pipeline {
-    name: String,
-    registry: Registry,
-    records_in: Family<TopicPartition, IntCounter>,
-    records_out: Family<String, IntCounter>,
-    filtered: Series<IntCounter>,
-    skipped: Family<String, IntCounter>,
-    retried: Series<IntCounter>,
-    dead_lettered: Family<String, IntCounter>,
-    duplicates: Family<String, IntCounter>,
-    unidentified: Series<IntCounter>,
-    restore: Family<TopicPartition, Gauge>,
-    /// Since the first batch that was checked.
-    claims: OnceLock<Claims>,
-    lag_records: Family<TopicPartition, IntGauge>,
-    lag_seconds: Family<TopicPartition, Gauge>,
-    last_stable_offset_lag: Family<TopicPartition, IntGauge>,
-    rebalances: Family<String, IntCounter>,
-    generations: Series<IntCounter>,
-    /// The newest that was counted; the group's first is 1.
-    generation: Mutex<i32>,
-    rebalance_seconds: Series<Histogram>,
-    transactions: Family<String, IntCounter>,
-    phases: Family<String, Histogram>,
-    transaction_open: Family<usize, Gauge>,
-    /// When the open transaction of each lane began.
-    open_since: Mutex<BTreeMap<usize, Option<Instant>>>,
-    processing: Series<Histogram>,
-    end_to_end: Series<Histogram>,
-    producer_reloads: Family<String, IntCounter>,
-    module_traps: Family<String, IntCounter>,
-    /// By the module's name.
-    modules: Mutex<HashMap<String, Series<IntGauge>>>,
-    lanes: Family<String, IntGauge>,
-    lane_states: Mutex<BTreeMap<usize, LaneState>>,
-}
-
-impl Pipeline {
-    fn new(registry: &Registry, name: &str) -> Self {
-        let pipeline = Self {
-            name: name.to_owned(),
-            registry: registry.clone(),
-            records_in: Family::new(registry, &catalogue::RECORDS_IN, name),
-            records_out: Family::new(registry, &catalogue::RECORDS_OUT, name),
-            filtered: Series::new(registry, &catalogue::RECORDS_FILTERED, &[name]),
-            skipped: Family::new(registry, &catalogue::RECORDS_SKIPPED, name),
-            retried: Series::new(registry, &catalogue::RECORDS_RETRIED, &[name]),
-            dead_lettered: Family::new(registry, &catalogue::RECORDS_DEAD_LETTERED, name),
-            duplicates: Family::new(registry, &catalogue::DUPLICATES, name),
-            unidentified: Series::new(registry, &catalogue::RECORDS_UNIDENTIFIED, &[name]),
-            restore: Family::new(registry, &catalogue::STATE_RESTORE_RATIO, name),
-            claims: OnceLock::new(),
-            lag_records: Family::new(registry, &catalogue::LAG_RECORDS, name),
-            lag_seconds: Family::new(registry, &catalogue::LAG_SECONDS, name),
-            last_stable_offset_lag: Family::new(registry, &catalogue::LAST_STABLE_OFFSET_LAG, name),
-            rebalances: Family::new(registry, &catalogue::REBALANCES, name),
-            generations: Series::new(registry, &catalogue::GROUP_GENERATIONS, &[name]),
-            generation: Mutex::default(),
-            rebalance_seconds: Series::new(registry, &catalogue::REBALANCE_SECONDS, &[name]),
-            transactions: Family::new(registry, &catalogue::TRANSACTIONS, name),
-            phases: Family::new(registry, &catalogue::TRANSACTION_SECONDS, name),
-            transaction_open: Family::new(registry, &catalogue::TRANSACTION_OPEN, name),
-            open_since: Mutex::default(),
-            processing: Series::new(registry, &catalogue::PROCESSING_SECONDS, &[name]),
-            end_to_end: Series::new(registry, &catalogue::END_TO_END_SECONDS, &[name]),
-            producer_reloads: Family::new(registry, &catalogue::PRODUCER_RELOADS, name),
-            module_traps: Family::new(registry, &catalogue::MODULE_TRAPS, name),
-            modules: Mutex::default(),
-            lanes: Family::new(registry, &catalogue::LANES, name),
-            lane_states: Mutex::default(),
-        };
-        pipeline.start_at_zero();
-        pipeline
-    }
-
-    /// Without this the first occurrence of anything rare would be no increase that an alert
-    /// could see.
-    fn start_at_zero(&self) {
-        for kind in FAILURES {
-            self.skipped.with(kind.as_str(), |_| ());
-            self.dead_lettered.with(kind.as_str(), |_| ());
-        }
-        for kind in FAULTS {
-            self.module_traps.with(fault_label(kind), |_| ());
-        }
-        for kind in RebalanceKind::ALL {
-            self.rebalances.with(kind.as_str(), |_| ());
-        }
-        for outcome in TransactionOutcome::ALL {
-            self.transactions.with(outcome.as_str(), |_| ());
-        }
-        for phase in TransactionPhase::ALL {
-            self.phases.with(phase.as_str(), |_| ());
-        }
-        for state in LaneState::ALL {
-            self.lanes.with(state.as_str(), |_| ());
-        }
-        for kind in [REDELIVERED, REPEATED] {
-            self.duplicates.with(kind, |_| ());
-        }
-    }
-
-    fn claims(&self) -> &Claims {
-        self.claims
-            .get_or_init(|| Claims::new(&self.registry, &self.name))
-    }
-
-    fn measure_open_transactions(&self, now: Instant) {
-        let open_since = self.open_since.lock().unwrap_or_else(PoisonError::into_inner);
-        for (lane, began) in open_since.iter() {
-            let open = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
-            self.transaction_open
-                .with(lane, |gauge| gauge.set(open.as_secs_f64()));
-        }
-    }
-}
 
 impl PipelineMetrics {
     /// Input records of a partition were committed.
