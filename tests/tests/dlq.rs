@@ -1,18 +1,17 @@
-//! `strait dlq`: dead letters are found in every style, and each is put back once, whatever
-//! dies in between.
+//! `strait dlq`: dead letters are found in every style, put back as they were, and given up.
+
+mod once;
+mod repeats;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use strait_tests::binary::{self, Build};
 use strait_tests::fixture::Fixture;
 use strait_tests::produce::{Input, Message};
-use strait_tests::strait::Strait;
 use strait_tests::verifier::Row;
 use strait_tests::wait;
 
@@ -138,14 +137,6 @@ fn counts(fixture: &Fixture) -> Result<BTreeMap<String, usize>> {
     Ok(counts)
 }
 
-fn each_put_back_once(fixture: &Fixture, letters: usize) -> Result<()> {
-    let counts = counts(fixture)?;
-    let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
-    ensure!(repeated.is_empty(), "put back more than once: {repeated:?}");
-    ensure!(counts.len() == letters, "{} of {letters} came back", counts.len());
-    Ok(())
-}
-
 #[test]
 fn letters_of_every_style_are_listed_and_shown() -> Result<()> {
     let mut fixture = failing("dlq-styles", 1)?;
@@ -266,135 +257,6 @@ fn records_go_back_once_as_they_were() -> Result<()> {
     work_off(&fixture)?;
     let out: Vec<String> = fixture.read("out")?.iter().map(Row::key_text).collect();
     ensure!(out.len() == 30, "{out:?}");
-    Ok(())
-}
-
-#[test]
-fn a_replay_that_dies_anywhere_is_finished_by_the_next() -> Result<()> {
-    for point in [
-        "replay-before-commit:2",
-        "during-end-txn:2",
-        "replay-after-commit:2",
-    ] {
-        let fixture = failing("dlq-dies", 1)?;
-        write_letters(&fixture, fixture.name(), 0..1600)?;
-        let mut dying = fixture.command(Build::Faulty, "dlq replay")?;
-        let died = dying.env("STRAIT_FAIL_POINT", point).output()?;
-        ensure!(died.status.code().is_none(), "{point}: it lives: {died:?}");
-        let left = replayed(&fixture, &[], 0)?;
-        // Two transactions of 500 at the most had committed.
-        ensure!((600..=1100).contains(&left), "{point}: {left} were left");
-        each_put_back_once(&fixture, 1600).context(point)?;
-        ensure!(replayed(&fixture, &[], 0)? == 0);
-        fixture.check_no_open_transaction(&["in"])?;
-    }
-    Ok(())
-}
-
-/// Waits until the process stands still.
-fn wait_stopped(child: &Child) -> Result<()> {
-    let stat = format!("/proc/{}/stat", child.id());
-    wait::until_true("a process that stands still", PATIENCE, || {
-        let stat = fs::read_to_string(&stat)?;
-        let (_, fields) = stat.rsplit_once(')').context("a stat line")?;
-        Ok(fields.trim_start().starts_with('T'))
-    })
-}
-
-#[test]
-fn of_two_replays_at_once_the_first_ends_and_nothing_is_put_back_twice() -> Result<()> {
-    for point in ["replay-before-commit:2", "replay-after-commit:1"] {
-        let fixture = failing("dlq-two", 1)?;
-        write_letters(&fixture, fixture.name(), 0..1600)?;
-        let first = fixture
-            .command(Build::Faulty, "dlq replay")?
-            .env("STRAIT_FAIL_POINT", point)
-            .env("STRAIT_FAIL_ACTION", "stop")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        fixture.verifier().guard(first.id())?;
-        wait_stopped(&first)?;
-        ensure!(replayed(&fixture, &[], 0)? == 1100, "{point}");
-        let pid = Pid::from_raw(i32::try_from(first.id())?).context("a process id")?;
-        kill_process(pid, Signal::CONT)?;
-        let number = first.id();
-        let said = Said::of(&first.wait_with_output()?).exits(1)?;
-        fixture.verifier().unguard(number)?;
-        ensure!(said.err.contains("another replay or purge"), "{}", said.err);
-        each_put_back_once(&fixture, 1600).context(point)?;
-    }
-    Ok(())
-}
-
-fn repeated(strait: &Strait, fixture: &Fixture) -> Result<f64> {
-    let labels = [("pipeline", fixture.name()), ("kind", "repeated")];
-    let repeated = strait.metric("strait_duplicates_total", &labels)?;
-    Ok(repeated.unwrap_or_default())
-}
-
-/// A record that has an id is itself when it is replayed, and a copy of it a repeat.
-fn passes_as_itself(store: &str) -> Result<Fixture> {
-    let mut fixture = failing(&format!("dlq-dedup-{store}"), 1)?;
-    fixture.dedup(&json!({ "id": "header:message-id", "store": store }))?;
-    let message = Message::new("k", "reject:always").with_header("message-id", Some(b"a"));
-    let mut strait = fixture.run()?;
-    fixture.send(&[Message::new("first", "fine"), message.clone()])?;
-    fixture.wait_worked_off(&mut strait)?;
-    ensure!(fixture.read("dlq")?.len() == 1);
-    ensure!(replayed(&fixture, &[], 0)? == 1);
-    fixture.wait_worked_off(&mut strait)?;
-    // It was not dropped: it failed again, where it stands now.
-    let letters = fixture.read("dlq")?;
-    ensure!(letters.len() == 2, "{letters:?}");
-    let again = letters.last().context("a letter")?;
-    ensure!(
-        again.header("strait-error-offset").as_deref() == Some("2"),
-        "{again:?}"
-    );
-    ensure!(
-        again.header("strait-replays").as_deref() == Some("1"),
-        "{again:?}"
-    );
-    fixture.send(std::slice::from_ref(&message))?;
-    fixture.wait_worked_off(&mut strait)?;
-    ensure!(fixture.read("dlq")?.len() == 2, "a copy of it is a repeat");
-    ensure!((repeated(&strait, &fixture)? - 1.0).abs() < 0.5);
-    // Replayed once more it still is the one that it was first.
-    let guarded = dlq(&fixture, "replay", &["--max-replays", "1"])?.exits(1)?.out;
-    ensure!(guarded.contains("it was replayed 1 times"), "{guarded}");
-    ensure!(fixture.read("in")?.len() == 4, "the guard holds it");
-    ensure!(replayed(&fixture, &["--max-replays", "2"], 0)? == 1);
-    fixture.wait_worked_off(&mut strait)?;
-    let letters = fixture.read("dlq")?;
-    let third = letters.get(2).context("a third letter")?;
-    ensure!(
-        third.header("strait-replays").as_deref() == Some("2"),
-        "{third:?}"
-    );
-    let first = third.header("strait-replayed").unwrap_or_default();
-    ensure!(first.contains("/0/1/1/1/"), "{first}");
-    ensure!(strait.terminate(STOP_LIMIT)? == 0);
-    Ok(fixture)
-}
-
-#[test]
-fn a_replayed_record_passes_dedup_in_memory() -> Result<()> {
-    passes_as_itself("memory").map(drop)
-}
-
-#[test]
-fn a_replayed_record_passes_dedup_in_a_changelog_after_a_restart_too() -> Result<()> {
-    let mut fixture = passes_as_itself("changelog")?;
-    let module = json!(binary::guest("identity")?);
-    fixture.set_stage_at(1, "module", module)?;
-    ensure!(replayed(&fixture, &[], 0)? == 1);
-    let copy = Message::new("k", "reject:always").with_header("message-id", Some(b"a"));
-    fixture.send(&[copy])?;
-    work_off(&fixture)?;
-    let out: Vec<String> = fixture.read("out")?.iter().map(Row::key_text).collect();
-    ensure!(out == ["first", "k"], "{out:?}");
     Ok(())
 }
 
