@@ -45,20 +45,40 @@ impl Claimant {
 
     /// By what a record is known: where it stands, or if it was replayed, where it stood first.
     ///
-    /// That must be before it, in the same topic, and where claims belong to a partition in the
-    /// same one.
+    /// In its own partition that must be before it; and where claims belong to a partition it
+    /// must be that one.
     fn coordinate<R: Record>(&self, partition: i32, topic_id: &Arc<str>, record: &R) -> Coordinate {
-        let first = first_coordinate(record, &self.cluster_id, self.pipeline.as_str()).filter(|first| {
-            let is_before = first.partition == partition && (0..record.offset()).contains(&first.offset);
-            let is_elsewhere = first.partition != partition && self.any_partition && first.offset >= 0;
-            *first.topic_id == **topic_id && (is_before || is_elsewhere)
+        let first = first_coordinate(record, &self.cluster_id, self.pipeline.as_str());
+        let first = first.filter(|first| {
+            let is_same_topic = *first.topic_id == **topic_id;
+            if is_same_topic && first.partition == partition {
+                return (0..record.offset()).contains(&first.offset);
+            }
+            self.any_partition && first.offset >= 0 && (is_same_topic || is_topic_id(&first.topic_id))
         });
+        let Some(first) = first else {
+            return Coordinate {
+                topic_id: known_by(topic_id),
+                partition,
+                offset: record.offset(),
+            };
+        };
         Coordinate {
-            topic_id: known_by(topic_id),
-            partition: first.as_ref().map_or(partition, |first| first.partition),
-            offset: first.map_or_else(|| record.offset(), |first| first.offset),
+            topic_id: known_by(&Arc::from(&*first.topic_id)),
+            partition: first.partition,
+            offset: first.offset,
         }
     }
+}
+
+/// As Kafka writes them. Whoever may write to an input chooses what stands in a header, and stores
+/// hold it.
+fn is_topic_id(text: &str) -> bool {
+    const LEN: usize = 22;
+    text.len() == LEN
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// Its coordinate is how a record that is read again finds its own claim.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strait_tests::binary;
 use strait_tests::fixture::Fixture;
-use strait_tests::produce::Message;
+use strait_tests::produce::{Input, Message};
 use strait_tests::strait::Strait;
 use strait_tests::verifier::Row;
 
@@ -78,4 +78,39 @@ fn a_replayed_record_passes_dedup_in_a_changelog_after_a_restart_too() -> Result
     let out: Vec<String> = fixture.read("out")?.iter().map(Row::key_text).collect();
     ensure!(out == ["first", "k"], "{out:?}");
     Ok(())
+}
+
+/// In another input of its pipeline it is itself too, where the store knows of both.
+fn passes_elsewhere(store: &str) -> Result<()> {
+    let mut fixture = failing(&format!("dlq-elsewhere-{store}"), 1)?;
+    fixture.create_topic("repaired", 1)?;
+    let (home, elsewhere) = (fixture.topic("in"), fixture.topic("repaired"));
+    fixture.set("input.topics", json!([home, elsewhere]))?;
+    fixture.dedup(&json!({ "id": "header:message-id", "store": store }))?;
+    let message = Message::new("k", "reject:always").with_header("message-id", Some(b"a"));
+    let mut strait = fixture.run()?;
+    fixture.send(std::slice::from_ref(&message))?;
+    fixture.wait_worked_off(&mut strait)?;
+    ensure!(replayed(&fixture, &["--to", &elsewhere], 0)? == 1);
+    fixture.wait_worked_off_topic(&mut strait, &elsewhere)?;
+    // It was not dropped: it failed again, where it stands now.
+    let letters = fixture.read("dlq")?;
+    let again = letters.get(1).context("a second letter")?;
+    let topic = again.header("strait-error-topic");
+    ensure!(topic.as_deref() == Some(elsewhere.as_str()), "{again:?}");
+    Input::new(fixture.bootstrap())?.send_all(&elsewhere, &[message])?;
+    fixture.wait_worked_off_topic(&mut strait, &elsewhere)?;
+    ensure!(fixture.read("dlq")?.len() == 2, "a copy of it is a repeat");
+    ensure!((repeated(&strait, &fixture)? - 1.0).abs() < 0.5);
+    Ok(())
+}
+
+#[test]
+fn a_replayed_record_passes_in_another_input_of_its_pipeline() -> Result<()> {
+    passes_elsewhere("memory")
+}
+
+#[test]
+fn a_replayed_record_counts_as_the_first_where_claims_are_kept_apart() -> Result<()> {
+    passes_elsewhere("changelog")
 }

@@ -127,6 +127,27 @@ fn a_replayed_record_passes_as_the_one_that_it_was() {
 }
 
 #[test]
+fn a_replayed_record_passes_in_another_input_too() {
+    const TOPIC_ID: &str = "JWfdnEyxTGeaU_xkzuFZvA";
+    let mut dedup = dedup(DedupMode::Drop, OnMissingId::Pass);
+    let mut passes = |topic: &str, topic_id: &str, offset, header: &str| {
+        let partition = TopicPartition {
+            topic: topic.into(),
+            partition: 0,
+        };
+        let record = Put(Rec::new(offset, br#"{"id": "a"}"#), header.to_owned());
+        let judged = dedup.judge(&partition, &topic_id.into(), &[record], Instant::now());
+        judged.unwrap().sifted().is_none()
+    };
+    assert!(passes("in", TOPIC_ID, 9, "no coordinate"));
+    let first = format!("1/cluster/{TOPIC_ID}/0/9/1/1/p");
+    assert!(passes("other", "other id", 2, &first));
+    assert!(!passes("other", "other id", 3, "no coordinate"), "a copy of it");
+    let long = format!("1/cluster/{TOPIC_ID}{TOPIC_ID}/0/9/1/1/p");
+    assert!(!passes("other", "other id", 4, &long), "no topic has such an id");
+}
+
+#[test]
 fn a_record_without_an_id_may_fail() {
     for on_missing_id in [OnMissingId::DeadLetter, OnMissingId::Stop] {
         let mut dedup = dedup(DedupMode::Drop, on_missing_id);
