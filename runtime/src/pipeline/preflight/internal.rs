@@ -15,6 +15,9 @@ const CONTROL_PARTITIONS: i32 = 1;
 /// Copies of an internal topic where the cluster has that many nodes.
 const REPLICATION: i32 = 3;
 
+/// Settings of which more is as good.
+const AT_LEAST: [&str; 1] = ["delete.retention.ms"];
+
 /// A topic as it has to be.
 struct Internal {
     name: String,
@@ -164,10 +167,11 @@ fn find(admin: &Admin, topic: &Internal, misfits: &mut Vec<Misfit>) -> Result<Fo
     }
     for (key, value) in topic.settings {
         let is = admin.topic_setting(name, key, ANSWER)?;
-        if is != *value {
+        if !fits(key, &is, value) {
+            let or_more = if AT_LEAST.contains(key) { " or more" } else { "" };
             misfits.push(misfit(
                 format!("the internal topic {name} has {key}={is}"),
-                format!("set it to {value}: {}", topic.because),
+                format!("set it to {value}{or_more}: {}", topic.because),
             ));
         }
     }
@@ -177,6 +181,14 @@ fn find(admin: &Admin, topic: &Internal, misfits: &mut Vec<Misfit>) -> Result<Fo
     let limit = admin.max_message_bytes(&[name], ANSWER)?;
     let limit = limit.first().copied();
     Ok(limit.map_or(Found::Amiss, |limit| Found::Yes(Capacity::new(limit, partitions))))
+}
+
+fn fits(key: &str, is: &str, wanted: &str) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok().filter(|_| AT_LEAST.contains(&key));
+    is == wanted
+        || number(is)
+            .zip(number(wanted))
+            .is_some_and(|(is, wanted)| is >= wanted)
 }
 
 fn make(
@@ -228,5 +240,21 @@ fn misfit(what: String, remedy: String) -> Misfit {
         key: "internal_topics".to_owned(),
         what,
         remedy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn tombstones_may_be_kept_longer_and_nothing_else_may_differ() {
+        let day = "86400000";
+        for (is, fit) in [(day, true), ("172800000", true), ("3600000", false), ("", false)] {
+            assert_eq!(fits("delete.retention.ms", is, day), fit, "{is}");
+        }
+        assert!(fits("cleanup.policy", "compact", "compact"));
+        assert!(!fits("cleanup.policy", "compact,delete", "compact"));
+        assert!(!fits("retention.ms", "0", "-1"));
     }
 }
