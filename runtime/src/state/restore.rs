@@ -299,3 +299,29 @@ fn now_ms() -> i64 {
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_read_on_from_if_it_is_of_this_changelog_and_of_a_believable_age() {
+        let bounds = Bounds { start: 10, end: 20 };
+        let is_of_use = |changelog_id: &str, offset, age: i64| {
+            let position = Position {
+                changelog_id: changelog_id.to_owned(),
+                offset,
+                at_ms: now_ms() - age * 3_600_000,
+            };
+            is_of_use(&position, "id", bounds)
+        };
+        assert!(is_of_use("id", 10, 0) && is_of_use("id", 20, 11));
+        assert!(!is_of_use("id", 15, 13), "a tombstone may be gone");
+        assert!(
+            !is_of_use("id", 15, -1),
+            "the clock was set back: nobody knows how old it is"
+        );
+        assert!(!is_of_use("another", 15, 0));
+        assert!(!is_of_use("id", 9, 0) && !is_of_use("id", 21, 0));
+    }
+}
