@@ -21,7 +21,7 @@ pub use armed::*;
 
 use crate::kafka::{KafkaError, TransactionError};
 
-/// A moment in the life of a lane, or of a replay.
+/// A moment in the life of a lane, of a replay, or of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// The message ids of a batch are claimed, and nothing has begun with it. Passed by pipelines
@@ -53,11 +53,36 @@ pub enum Point {
     ReplayBeforeCommit,
     /// Their commit is acknowledged, and nobody was told.
     ReplayAfterCommit,
+    /// `strait offsets reset` has dropped what claims it was to drop.
+    ResetAfterClaims,
+    /// It has set the marks of the state back, where that is kept.
+    ResetAfterMarks,
+    /// It has set the offsets.
+    ResetAfterOffsets,
+    /// It has set back where the group began.
+    ResetAfterStarts,
+    /// It has cleared the state, where that was asked for, and nobody was told.
+    ResetAfterClear,
 }
 
 impl Point {
+    /// Those of all, for whoever looks one up by its name.
+    pub fn each() -> impl Iterator<Item = Self> {
+        let verbs = Self::OF_REPLAYS.into_iter().chain(Self::OF_RESETS);
+        Self::ALL.into_iter().chain(verbs)
+    }
+
     /// Those of `strait dlq`.
     pub const OF_REPLAYS: [Self; 2] = [Self::ReplayBeforeCommit, Self::ReplayAfterCommit];
+
+    /// Those of `strait offsets`, in their order.
+    pub const OF_RESETS: [Self; 5] = [
+        Self::ResetAfterClaims,
+        Self::ResetAfterMarks,
+        Self::ResetAfterOffsets,
+        Self::ResetAfterStarts,
+        Self::ResetAfterClear,
+    ];
 
     /// Those of a lane.
     pub const ALL: [Self; 11] = [
@@ -90,6 +115,11 @@ impl Point {
             Self::AfterInit => "after-init",
             Self::ReplayBeforeCommit => "replay-before-commit",
             Self::ReplayAfterCommit => "replay-after-commit",
+            Self::ResetAfterClaims => "reset-after-claims",
+            Self::ResetAfterMarks => "reset-after-marks",
+            Self::ResetAfterOffsets => "reset-after-offsets",
+            Self::ResetAfterStarts => "reset-after-starts",
+            Self::ResetAfterClear => "reset-after-clear",
         }
     }
 }

@@ -7,6 +7,7 @@ mod harness;
 mod hostile;
 mod identity;
 mod offsets;
+mod offsets_killed;
 mod operate;
 mod pipelines;
 mod reach;

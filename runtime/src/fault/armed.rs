@@ -180,7 +180,7 @@ impl Variable {
         if hit == 0 {
             return Err(self.bad("the first time is 1"));
         }
-        let mut points = Point::ALL.into_iter().chain(Point::OF_REPLAYS);
+        let mut points = Point::each();
         let point = points.find(|point| point.as_str() == name);
         let point = point.ok_or_else(|| self.unknown(name, &Point::ALL.map(Point::as_str)))?;
         Ok(Aim {
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn every_name_is_known() {
-        for point in Point::ALL.into_iter().chain(Point::OF_REPLAYS) {
+        for point in Point::each() {
             let armed = parse(&[("STRAIT_FAIL_POINT", &format!("{}:3", point.as_str()))]).unwrap();
             let aim = armed.aim.unwrap();
             assert_eq!((aim.point, aim.hit, aim.action), (point, 3, Action::Kill));

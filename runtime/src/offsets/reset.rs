@@ -7,6 +7,8 @@
 //! 4. The marks of where the group began move back, for `verify` alone.
 //! 5. State is cleared. A lane that starts before that, at an offset further back, stops and says that
 //!    the state is ahead.
+//!
+//! Each of them may be done once more, so the same command finishes what one that died has begun.
 
 use super::Trouble;
 use super::claims::{self, Dropped};
@@ -15,6 +17,7 @@ use super::group::{Group, Known};
 use super::plan::{Choices, Keeps, Move, OfClaims, OfState, moves};
 use super::state;
 use super::write::{Written, write};
+use crate::fault::{self, Point};
 use crate::inquiry::Progress;
 use crate::kafka::{Position, TopicPartition};
 use crate::lane::starts::{PartitionMark, partition_key};
@@ -66,14 +69,19 @@ pub fn carry_out(group: &Group, reset: &Reset, progress: &mut Progress<'_>) -> R
     if choices.claims == Some(OfClaims::Drop) {
         done.dropped = claims::drop_passed_over(group, moves, progress)?;
     }
+    fault::pass(Point::ResetAfterClaims);
     if choices.state == Some(OfState::Keep) {
         write(&group.plan, &state::marks_set_back(group, moves)?)?;
     }
+    fault::pass(Point::ResetAfterMarks);
     group.set(&positions(moves))?;
+    fault::pass(Point::ResetAfterOffsets);
     write(&group.plan, &starts_set_back(&group.plan, moves)?)?;
+    fault::pass(Point::ResetAfterStarts);
     if choices.state == Some(OfState::Clear) {
         done.cleared = state::clear(group)?;
     }
+    fault::pass(Point::ResetAfterClear);
     Ok(done)
 }
 
