@@ -1,5 +1,6 @@
 //! Transforms that remember.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -7,11 +8,13 @@ use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
 use strait_tests::balances::{self, PARTITIONS, payments};
+use strait_tests::binary;
 use strait_tests::fixture::Fixture;
 use strait_tests::produce::Message;
 use strait_tests::verifier::Row;
 
 const FAIL_LIMIT: Duration = Duration::from_secs(40);
+const START_MS: i64 = 1_700_000_040_000;
 
 #[derive(Deserialize)]
 struct Minute {
@@ -138,7 +141,6 @@ fn a_record_that_fails_leaves_no_trace_in_the_state() -> Result<()> {
 
 #[test]
 fn a_minute_is_counted_once_by_the_time_of_the_records() -> Result<()> {
-    const START_MS: i64 = 1_700_000_040_000;
     let mut fixture = Fixture::new("state-minutes", 1, "per-minute")?;
     fixture.create_topic("late", 1)?;
     fixture.set("outputs.late", json!(fixture.topic("late")))?;
@@ -170,5 +172,69 @@ fn a_minute_is_counted_once_by_the_time_of_the_records() -> Result<()> {
     let expected: Vec<(i64, u64)> = (0..9).map(|minute| (minute, 180)).collect();
     ensure!(counts == expected, "{counts:?}");
     ensure!(fixture.read("late")?.len() == 1);
+    Ok(())
+}
+
+/// Payments that are made, of each account and minute, and how many are not.
+fn paid(payments: &[(i32, i64)]) -> (BTreeMap<(String, i64), u64>, usize) {
+    let mut balances = BTreeMap::<i32, i64>::new();
+    let (mut paid, mut refused) = (BTreeMap::new(), 0);
+    for ((account, amount), second) in payments.iter().zip(0..) {
+        let balance = balances.entry(*account).or_default();
+        if *balance + amount < 0 {
+            refused += 1;
+            continue;
+        }
+        *balance += amount;
+        *paid
+            .entry((format!("account-{account}"), second / 60))
+            .or_default() += 1;
+    }
+    (paid, refused)
+}
+
+#[test]
+fn two_stages_that_keep_state_are_as_exact_as_one() -> Result<()> {
+    const MINUTES: i32 = 10;
+    let mut fixture = Fixture::new("state-two", 1, "balance")?;
+    fixture.create_topic("late", 1)?;
+    fixture.dead_letter()?;
+    fixture.set("outputs.late", json!(fixture.topic("late")))?;
+    fixture.set("state", json!({ "balance": {}, "minutes": {} }))?;
+    let stage = |guest: &str| -> Result<_> {
+        Ok(json!({ "wasm": {
+            "module": binary::guest(guest)?,
+            "batch": { "records": 50 },
+            "limits": { "batch_deadline": "2s" },
+        } }))
+    };
+    fixture.set("stages", json!([stage("balance")?, stage("per-minute")?]))?;
+    fixture.set("commit", json!({ "interval": "50ms", "records": 50 }))?;
+    fixture.set_session(Duration::from_secs(3))?;
+    // One a second, and a few behind the last minute, so that it ends.
+    let payments: Vec<(i32, i64)> = (0..MINUTES * 60 + 30)
+        .map(|n| (n % 3, i64::from(n) * 37 % 100 - 55))
+        .collect();
+    let record = |(second, (account, amount)): (i64, &(i32, i64))| Message {
+        timestamp_ms: Some(START_MS + second * 1000),
+        ..Message::new(format!("account-{account}"), format!(r#"{{"amount": {amount}}}"#)).to_partition(0)
+    };
+    let mut strait = fixture.start_command(fixture.command_that_dies("after-send-offsets:6")?)?;
+    strait.wait_ready()?;
+    fixture.send(&(0..).zip(&payments).map(record).collect::<Vec<_>>())?;
+    strait.wait_end(FAIL_LIMIT)?;
+    let mut strait = fixture.run()?;
+    fixture.wait_worked_off(&mut strait)?;
+    let (mut expected, refused) = paid(&payments);
+    expected.retain(|(_, minute), _| *minute < i64::from(MINUTES));
+    let mut found = BTreeMap::new();
+    for row in fixture.read("out")? {
+        let Minute { start_ms, count } = serde_json::from_str(&row.value_text())?;
+        let minute = (start_ms - START_MS) / 60_000;
+        let before = found.insert((row.key_text(), minute), count);
+        ensure!(before.is_none(), "{} twice in minute {minute}", row.key_text());
+    }
+    ensure!(found == expected, "{found:?} and not {expected:?}");
+    ensure!(fixture.read("dlq")?.len() == refused && refused > 0);
     Ok(())
 }
