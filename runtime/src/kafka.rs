@@ -226,6 +226,8 @@ pub fn wire_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_
 #[derive(Debug, Clone)]
 pub struct FailedDelivery {
     pub origin: u64,
+    /// As [`Produce::topic`].
+    pub topic: usize,
     /// `None`: nothing is wrong with the record itself.
     pub flaw: Option<Flaw>,
     pub error: KafkaError,
@@ -291,8 +293,14 @@ pub trait ProducerFactory {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProduceError {
     /// It alone is larger than its topic takes.
-    #[error("record of {bytes} bytes is larger than the {limit} bytes that the topic takes")]
-    TooLarge { bytes: usize, limit: usize },
+    #[error(
+        "a record of {bytes} bytes is larger than the {limit} that {topic} takes: raise its max.message.bytes"
+    )]
+    TooLarge {
+        topic: String,
+        bytes: usize,
+        limit: usize,
+    },
     /// The topic has no such partition.
     #[error("{topic} has no partition {partition}")]
     NoSuchPartition { topic: String, partition: i32 },

@@ -302,6 +302,7 @@ fn produce<P: Producer>(
             let error = KafkaError::own("REFUSED", &refusal.to_string(), false);
             refused.push(FailedDelivery {
                 origin: record.origin,
+                topic: record.topic,
                 flaw: Some(flaw),
                 error: error.clone(),
             });

@@ -28,13 +28,15 @@ const FLUSH_SLICE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Core {
     shared: Arc<Shared>,
-    topics: Vec<(String, usize)>,
+    /// What each topic takes.
+    limits: Vec<usize>,
 }
 
 /// What the threads of one producer share. The last one to let go frees the client.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub client: ProducerClient,
+    topics: Vec<String>,
     refused: Mutex<Vec<FailedDelivery>>,
     /// Whether any record was refused, ever.
     gap: AtomicBool,
@@ -61,6 +63,7 @@ impl Core {
             .collect();
         let shared = Arc::new(Shared {
             client: ProducerClient::new(conf, &topics)?,
+            topics: settings.topics.iter().map(|t| t.name.clone()).collect(),
             refused: Mutex::default(),
             gap: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -73,12 +76,8 @@ impl Core {
                 &format!("no thread for the producer's events: {error}"),
             )
         })?;
-        let topics = settings
-            .topics
-            .iter()
-            .map(|t| (t.name.clone(), t.max_message_bytes))
-            .collect();
-        Ok(Self { shared, topics })
+        let limits = settings.topics.iter().map(|t| t.max_message_bytes).collect();
+        Ok(Self { shared, limits })
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
@@ -96,9 +95,15 @@ impl Core {
     /// Queues a record, waiting while the queue is full.
     pub fn produce(&self, record: &Produce<'_>, deadline: Instant) -> Result<(), ProduceError> {
         let bytes = record.wire_bytes();
-        let topic = self.topics.get(record.topic);
-        if let Some((_, limit)) = topic.filter(|(_, limit)| bytes > *limit) {
-            return Err(ProduceError::TooLarge { bytes, limit: *limit });
+        let limit = self.limits.get(record.topic).copied();
+        let topic = || self.shared.topics.get(record.topic).cloned().unwrap_or_default();
+        let too_large = |limit| ProduceError::TooLarge {
+            topic: topic(),
+            bytes,
+            limit,
+        };
+        if let Some(limit) = limit.filter(|limit| bytes > *limit) {
+            return Err(too_large(limit));
         }
         let outgoing = Outgoing {
             topic: record.topic,
@@ -117,15 +122,13 @@ impl Core {
                 codes::LOCAL_QUEUE_FULL if Instant::now() < deadline => std::thread::sleep(QUEUE_FULL_PAUSE),
                 codes::LOCAL_QUEUE_FULL => return Err(TransactionError::NoVerdict(failed.error).into()),
                 codes::LOCAL_UNKNOWN_PARTITION => {
-                    let topic = topic.map(|(name, _)| name.clone()).unwrap_or_default();
                     return Err(ProduceError::NoSuchPartition {
-                        topic,
+                        topic: topic(),
                         partition: outgoing.partition,
                     });
                 }
                 codes::MESSAGE_SIZE_TOO_LARGE => {
-                    let limit = topic.map_or(bytes, |(_, limit)| *limit);
-                    return Err(ProduceError::TooLarge { bytes, limit });
+                    return Err(too_large(limit.unwrap_or(bytes)));
                 }
                 _ => return Err(self.broken(failed).into()),
             }
@@ -201,12 +204,20 @@ impl Shared {
             // Dropped by an abort: nothing is wrong with the record.
             Event::Refused { error, .. }
                 if matches!(error.code, codes::LOCAL_PURGE_QUEUE | codes::LOCAL_PURGE_INFLIGHT) => {}
-            Event::Refused { origin, error } => {
+            Event::Refused { origin, topic, error } => {
                 self.gap.store(true, Ordering::Release);
-                let flaw = flaw(error.code);
+                let place = self.topics.iter().position(|name| *name == topic);
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 if refused.len() < REFUSED_MAX {
-                    refused.push(FailedDelivery { origin, flaw, error });
+                    refused.push(FailedDelivery {
+                        origin,
+                        topic: place.unwrap_or(usize::MAX),
+                        flaw: flaw(error.code),
+                        error: KafkaError {
+                            message: format!("{}, in {topic}", error.message),
+                            ..error
+                        },
+                    });
                 }
             }
             Event::Error(error) if error.fatal => {

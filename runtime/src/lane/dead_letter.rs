@@ -9,13 +9,14 @@
 //! trace are left out.
 //!
 //! Invariants: style `strait` is UTF-8 text throughout; the reason never exceeds
-//! [`REASON_BYTES_MAX`], so a failure cannot make a letter too large to post.
+//! [`REASON_BYTES_MAX`], and gives way where the topic takes less, so a failure cannot make a letter
+//! too large to post.
 
 pub mod told;
 
 use std::borrow::Cow;
 
-use crate::kafka::Header;
+use crate::kafka::{Header, wire_bytes};
 use crate::plan::HeaderStyle;
 use crate::stage::FailureKind;
 
@@ -60,6 +61,26 @@ impl LetterHeaders {
             HeaderStyle::Connect => headers.connect(letter),
         }
         headers
+    }
+
+    /// Of a letter that holds nothing of its record, and has so many bytes at the most, if that can be
+    /// had at the cost of the reason.
+    pub fn alone(style: HeaderStyle, letter: &DeadLetter<'_>, bytes_max: usize) -> Self {
+        let whole = Self::new(style, letter);
+        let headers: Vec<Header<'_>> = whole.iter().chain([TRUNCATED]).collect();
+        let excess = wire_bytes(None, None, &headers).saturating_sub(bytes_max);
+        if excess == 0 {
+            return whole;
+        }
+        let told = reason(letter.reason);
+        let short = cut(&told, told.len().saturating_sub(excess));
+        Self::new(
+            style,
+            &DeadLetter {
+                reason: &short,
+                ..*letter
+            },
+        )
     }
 
     /// In the order in which they are produced.
@@ -130,11 +151,18 @@ fn class(kind: FailureKind) -> String {
 
 /// The reason, cut at a character where it is too long.
 fn reason(text: &str) -> Cow<'_, str> {
+    cut(text, REASON_BYTES_MAX)
+}
+
+fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     const CUT: &str = "...";
-    if text.len() <= REASON_BYTES_MAX {
+    if text.len() <= bytes_max {
         return Cow::Borrowed(text);
     }
-    let end = text.floor_char_boundary(REASON_BYTES_MAX - CUT.len());
+    let Some(room) = bytes_max.checked_sub(CUT.len()) else {
+        return Cow::Borrowed("");
+    };
+    let end = text.floor_char_boundary(room);
     Cow::Owned(format!("{}{CUT}", text.get(..end).unwrap_or_default()))
 }
 
@@ -236,6 +264,37 @@ mod tests {
             value("kafka_dlt-exception-message"),
             "größer als erlaubt".as_bytes()
         );
+    }
+
+    #[test]
+    fn a_letter_without_its_record_fits_at_the_cost_of_its_reason() {
+        let long = "ä".repeat(3000);
+        let letter = DeadLetter {
+            reason: &long,
+            ..LETTER
+        };
+        let bytes = |headers: &LetterHeaders| {
+            let headers: Vec<Header<'_>> = headers.iter().chain([TRUNCATED]).collect();
+            wire_bytes(None, None, &headers)
+        };
+        for style in [
+            HeaderStyle::Strait,
+            HeaderStyle::Streams,
+            HeaderStyle::Spring,
+            HeaderStyle::Connect,
+        ] {
+            let whole = LetterHeaders::new(style, &letter);
+            assert_eq!(LetterHeaders::alone(style, &letter, bytes(&whole)), whole);
+            let least = bytes(&LetterHeaders::new(style, &DeadLetter { reason: "", ..letter }));
+            for bytes_max in least..bytes(&whole) {
+                let cut = bytes(&LetterHeaders::alone(style, &letter, bytes_max));
+                assert!(
+                    cut <= bytes_max && bytes_max - cut < 6,
+                    "{style:?}: {cut} of {bytes_max}"
+                );
+            }
+            assert_eq!(bytes(&LetterHeaders::alone(style, &letter, 0)), least);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Point, Sabotage};
+use crate::kafka::settings::MAX_MESSAGE_BYTES_DEFAULT;
 use crate::kafka::{
     Consumer, Flaw, GroupMember, KafkaError, Position, Produce, Producer, ProducerFactory, TransactionError,
 };
@@ -16,7 +17,7 @@ use crate::stage::GuestFactory;
 use crate::telemetry::metrics::{TransactionOutcome, TransactionPhase};
 
 use super::Lane;
-use super::condemned::Condemned;
+use super::condemned::{self, Condemned};
 use super::control::Interrupt;
 use super::directory::Directory;
 use super::open::Open;
@@ -197,43 +198,48 @@ where
         self.collect_refused();
         let refused = std::mem::take(&mut self.refused);
         let why = refused.first().map(|delivery| delivery.error.clone());
-        let refused: BTreeMap<(u16, i64), (Flaw, KafkaError)> = refused
-            .into_iter()
-            .filter_map(|d| Some((tag_and_offset(d.origin), (d.flaw?, d.error))))
-            .collect();
+        let mut blamed = BTreeMap::new();
+        let mut too_large = None;
+        for delivery in refused {
+            match delivery.flaw {
+                Some(flaw) if delivery.origin != Produce::OWN => {
+                    blamed.insert(tag_and_offset(delivery.origin), (flaw, delivery));
+                }
+                Some(Flaw::TooLarge) => too_large = Some(delivery.error),
+                _ => {}
+            }
+        }
+        if let Some(why) = too_large.filter(|_| blamed.is_empty()) {
+            return Err(Interrupt::Pipeline(format!(
+                "the broker refuses what the pipeline keeps for itself ({why}): give that topic a max.message.bytes of \
+                 {MAX_MESSAGE_BYTES_DEFAULT} or more, and start it again"
+            )));
+        }
         let alone = open.is_some_and(|open| open.tried == 1);
         for partition in self.partitions.iter() {
-            let tag = partition.tag;
-            let own = || {
-                refused
-                    .range((tag, i64::MIN)..=(tag, i64::MAX))
-                    .map(|((_, offset), flaw)| (*offset, flaw))
-            };
-            let (Some((low, (flaw, why))), Some((high, _))) = (own().next(), own().next_back()) else {
+            let own = || blamed.range((partition.tag, i64::MIN)..=(partition.tag, i64::MAX));
+            let (Some(((_, low), (flaw, delivery))), Some(((_, high), _))) =
+                (own().next(), own().next_back())
+            else {
                 continue;
             };
             if alone {
-                let before = self
-                    .condemned
-                    .get(&partition.id)
-                    .filter(|before| before.offset == low);
-                // A dead letter that keeps its timestamp may be refused for that.
-                let is_final = |before: &&Condemned| !(before.keeps_timestamp() && *flaw == Flaw::Invalid);
-                if let Some(before) = before.filter(is_final) {
+                let condemned = self.condemned.entry(partition.id.clone());
+                let condemned = condemned.or_insert_with(|| Condemned::new(*low));
+                if condemned.offset != *low {
+                    *condemned = Condemned::new(*low);
+                }
+                let is_letter = self.plan.dead_letter_index() == Some(delivery.topic);
+                if !condemned.refused(*flaw, &delivery.error, is_letter) {
                     return Err(Interrupt::Pipeline(format!(
-                        "{} offset {low}: the broker refuses its dead letter too ({why}); {}",
+                        "{} offset {low}: the broker refuses its dead letter too ({}); {}",
                         partition.id,
-                        before.remedy()
+                        delivery.error,
+                        condemned::remedy(*flaw)
                     )));
                 }
-                let condemned = Condemned {
-                    offset: low,
-                    flaw: *flaw,
-                    why: why.clone(),
-                };
-                self.condemned.insert(partition.id.clone(), condemned);
             }
-            self.suspects.suspect(&partition.id, low..high + 1, None);
+            self.suspects.suspect(&partition.id, *low..high + 1, None);
         }
         Ok(why)
     }
@@ -305,6 +311,11 @@ where
                 self.report.lag(partition);
             }
         }
+        // Not before: of what is refused, something was left out already.
+        self.condemned.retain(|id, condemned| {
+            let partition = self.partitions.get(id);
+            partition.is_none_or(|partition| condemned.offset >= partition.committed)
+        });
         stored
     }
 

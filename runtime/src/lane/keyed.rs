@@ -18,7 +18,7 @@ use crate::state::session::Session;
 use super::Lane;
 use super::control::Interrupt;
 use super::directory::Directory;
-use super::partitions::{Partitions, Standing};
+use super::partitions::{Partitions, Standing, origin};
 use super::work::Turn;
 
 /// How often the local copies are told how far they are. What was written since is read again after a
@@ -214,12 +214,14 @@ where
     }
 
     /// What the decided records changed is part of the transaction.
-    pub(super) fn settle_state(&mut self, outcome: &Outcome) {
-        if let (Some(state), Some(open)) = (&self.state, &mut self.open) {
+    pub(super) fn settle_state(&mut self, turn: &Turn, outcome: &Outcome) {
+        if let (Some(state), Some(open), Some(partition)) =
+            (&self.state, &mut self.open, self.partitions.at(turn.slot))
+        {
+            let decided = partition.backlog.front(outcome.decided).iter();
+            let decided: Vec<i64> = decided.map(Record::offset).collect();
             let failed = outcome.failures.iter().map(|failure| failure.record);
-            open.bytes = open
-                .bytes
-                .saturating_add(state.session.settle(outcome.decided, failed));
+            open.bytes = open.bytes.saturating_add(state.session.settle(&decided, failed));
         }
     }
 
@@ -275,9 +277,10 @@ where
                 let Some(topic) = self.plan.state_topic_index(writes.store, &partition.id.topic) else {
                     continue;
                 };
-                for (key, value) in writes.records() {
+                for (key, value, by) in writes.records() {
                     let record = Produce {
                         partition: Some(partition.id.partition),
+                        origin: by.map_or(Produce::OWN, |offset| origin(partition.tag, offset)),
                         ..Produce::own(topic, key, value)
                     };
                     producer

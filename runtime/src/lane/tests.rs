@@ -5,6 +5,7 @@ mod arms;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod keyed;
+mod refused;
 mod repeats;
 
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -275,38 +276,6 @@ fn whatever_fails_everything_arrives_once_and_in_order() {
 }
 
 #[test]
-fn a_record_that_the_broker_refuses_is_found_and_fails_alone() {
-    for (seed, flaw) in (0..100).zip([Flaw::TooLarge, Flaw::Invalid].into_iter().cycle()) {
-        let faults = Faults {
-            flawed: Some((b"pass 0 37", flaw)),
-            rebalance: 20,
-            ..Faults::default()
-        };
-        let log = Log::new(inputs(3, 60, |_| "pass"), faults, seed);
-        let about = format!("seed {seed}, {flaw:?}");
-        assert_eq!(
-            run(lane(plan(dead_letters()), &log), &log),
-            LaneEnd::Drained,
-            "{about}"
-        );
-        assert_eq!(outputs(&log, 1, 0), ["pass 0 37"], "{about}");
-        let others = expected(&log, 0, |value| value != "pass 0 37");
-        assert_eq!(outputs(&log, 0, 0), others, "{about}");
-        for other in 1..3 {
-            assert_eq!(
-                outputs(&log, 0, other),
-                expected(&log, other, |_| true),
-                "{about}"
-            );
-            assert!(
-                outputs(&log, 1, other).is_empty(),
-                "{about}: an innocent record failed"
-            );
-        }
-    }
-}
-
-#[test]
 fn stop_commits_what_precedes_the_failure_and_nothing_else() {
     let what = |offset| if offset == 12 { "reject" } else { "pass" };
     let log = Log::new(inputs(1, 30, what), Faults::default(), 2);
@@ -389,6 +358,7 @@ fn a_lane_that_gets_nowhere_says_why() {
     // A call that fails because a record was refused does not know why.
     lane.refused.push(FailedDelivery {
         origin: u64::MAX,
+        topic: 0,
         flaw: None,
         error: KafkaError::own("POLICY_VIOLATION", "out", false),
     });

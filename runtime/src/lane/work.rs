@@ -13,6 +13,7 @@ use crate::plan::{OnMissingId, Then};
 use crate::stage::{Allowance, Failure, FailureKind, GuestFactory, Outcome, Stopped};
 
 use super::Lane;
+use super::condemned::Condemned;
 use super::control::Interrupt;
 use super::directory::Directory;
 use super::outgoing::Screen;
@@ -60,8 +61,8 @@ where
             return Ok(());
         };
         let condemned = self.condemned.get(&turn.id);
-        if let Some(condemned) = condemned.filter(|condemned| condemned.offset == turn.next) {
-            let (kind, reason) = (condemned.kind(), condemned.reason());
+        let condemned = condemned.filter(|condemned| condemned.offset == turn.next);
+        if let Some((kind, reason)) = condemned.and_then(Condemned::failure) {
             self.fail_condemned(&mut turn, kind, reason)?;
         } else {
             self.run_stages(&mut turn)?;
@@ -183,7 +184,7 @@ where
     fn conclude(&mut self, turn: &Turn, count: usize, outcome: &mut Outcome) -> Result<(), Interrupt> {
         let stopping = self.stop_at_failure(turn, outcome);
         self.observe(outcome)?;
-        self.settle_state(outcome);
+        self.settle_state(turn, outcome);
         self.produce_outputs(turn, count, outcome)?;
         self.write_off(turn, count, outcome)?;
         fault::pass(Point::AfterProduce);
@@ -276,8 +277,6 @@ where
             .bytes
             .saturating_add(partition.backlog.advance(outcome.decided));
         self.retries.passed(&turn.id, next);
-        self.condemned
-            .retain(|id, condemned| *id != turn.id || condemned.offset >= next);
     }
 
     /// Remembers why the batch was not decided to its end. Says whether the transaction must

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use strait_sdk::batch::Record;
 
 use crate::kafka::{Consumer, Header, Produce, ProduceError, Producer, ProducerFactory};
-use crate::plan::Then;
+use crate::plan::{HeaderStyle, Then};
 use crate::stage::{Emission, GuestFactory, Outcome};
 
 use super::Lane;
+use super::condemned::Condemned;
 use super::control::Interrupt;
-use super::dead_letter::{LetterHeaders, TRUNCATED};
+use super::dead_letter::{DeadLetter, LetterHeaders, TRUNCATED};
 use super::directory::Directory;
 use super::outgoing::{Headers, Stamp, letter, partition_of, timestamp_of};
 use super::partitions::origin;
@@ -104,6 +105,7 @@ where
             open,
             report,
             condemned,
+            capacities,
             ..
         } = self;
         let (Some(partition), Some(producer), Some(open)) =
@@ -132,40 +134,69 @@ where
                 record,
                 failure,
             );
-            let added = LetterHeaders::new(*style, &letter);
-            // A dead letter that is refused as well would stop the pipeline.
-            let redated = condemned
-                .get(&turn.id)
-                .is_some_and(|c| c.offset == record.offset() && !c.keeps_timestamp());
-            let own = (0..record.header_count()).filter_map(|index| record.header(index));
-            let headers: Vec<Header<'_>> = own.chain(added.iter()).collect();
-            let produce = Produce {
+            *open.dead_lettered.entry(failure.kind).or_default() += 1;
+            let capacity = capacities.get(topic);
+            let slot = LetterSlot {
                 topic,
-                partition: None,
-                key: record.key(),
-                value: record.value(),
-                headers: &headers,
-                timestamp_ms: Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0 && !redated),
+                style: *style,
+                bytes_max: capacity.map_or(usize::MAX, |capacity| capacity.message_bytes_max),
+                condemned: condemned.get(&turn.id).filter(|c| c.offset == record.offset()),
                 origin: origin(partition.tag, record.offset()),
             };
-            open.count_produced(topic, produce.wire_bytes());
-            *open.dead_lettered.entry(failure.kind).or_default() += 1;
-            match producer.produce(&produce, deadline) {
-                // What it tells of the record matters more than the record.
-                Err(ProduceError::TooLarge { .. }) => {
-                    let headers: Vec<Header<'_>> = added.iter().chain([TRUNCATED]).collect();
-                    let without = Produce {
-                        key: None,
-                        value: None,
-                        headers: &headers,
-                        ..produce
-                    };
-                    producer.produce(&without, deadline)
-                }
-                other => other,
-            }
+            slot.put(record, &letter, |produce| {
+                open.count_produced(topic, produce.wire_bytes());
+                producer.produce(produce, deadline)
+            })
             .map_err(produce_interrupt)?;
         }
         Ok(())
+    }
+}
+
+/// Where a dead letter goes, and what it must be like.
+struct LetterSlot<'a> {
+    topic: usize,
+    style: HeaderStyle,
+    /// What the topic takes.
+    bytes_max: usize,
+    /// What is known of the record. A dead letter that is refused as well would stop the pipeline.
+    condemned: Option<&'a Condemned>,
+    origin: u64,
+}
+
+impl LetterSlot<'_> {
+    /// The letter with its record, or without if the topic does not take both: what is told of the
+    /// record matters more than the record.
+    fn put<R: Record>(
+        &self,
+        record: &R,
+        letter: &DeadLetter<'_>,
+        produce: impl FnOnce(&Produce<'_>) -> Result<(), ProduceError>,
+    ) -> Result<(), ProduceError> {
+        let is = |known: fn(&Condemned) -> bool| self.condemned.is_some_and(known);
+        let timestamp_ms = Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0);
+        let added = LetterHeaders::new(self.style, letter);
+        let own = (0..record.header_count()).filter_map(|index| record.header(index));
+        let headers: Vec<Header<'_>> = own.chain(added.iter()).collect();
+        let whole = Produce {
+            topic: self.topic,
+            partition: None,
+            key: record.key(),
+            value: record.value(),
+            headers: &headers,
+            timestamp_ms: timestamp_ms.filter(|_| !is(Condemned::is_redated)),
+            origin: self.origin,
+        };
+        if !is(Condemned::is_cut) && whole.wire_bytes() <= self.bytes_max {
+            return produce(&whole);
+        }
+        let added = LetterHeaders::alone(self.style, letter, self.bytes_max);
+        let headers: Vec<Header<'_>> = added.iter().chain([TRUNCATED]).collect();
+        produce(&Produce {
+            key: None,
+            value: None,
+            headers: &headers,
+            ..whole
+        })
     }
 }

@@ -5,37 +5,45 @@ use std::ops::Bound;
 
 use super::record::Entry;
 
-/// Changes of the stores of one partition. The last change of a key counts; `None` deletes.
+/// Changes of the stores of one partition. The last change of a key counts.
 #[derive(Debug, Default)]
 pub struct Layer {
     stores: Vec<Changes>,
     bytes: usize,
 }
 
-pub type Changes = BTreeMap<Box<[u8]>, Option<Entry>>;
+pub type Changes = BTreeMap<Box<[u8]>, Change>;
+
+#[derive(Debug)]
+pub struct Change {
+    /// `None` deletes.
+    pub entry: Option<Entry>,
+    /// The offset of the record that made it, if one did.
+    pub by: Option<i64>,
+}
 
 impl Layer {
-    pub fn set(&mut self, store: usize, key: &[u8], entry: Option<Entry>) {
+    pub fn set(&mut self, store: usize, key: &[u8], change: Change) {
         if self.stores.len() <= store {
             self.stores.resize_with(store + 1, Changes::new);
         }
         let Some(changes) = self.stores.get_mut(store) else {
             return;
         };
-        let size = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.value.len());
-        self.bytes += size(&entry);
+        let size = |change: &Change| change.entry.as_ref().map_or(0, |entry| entry.value.len());
+        self.bytes += size(&change);
         if let Some(slot) = changes.get_mut(key) {
             self.bytes = self.bytes.saturating_sub(size(slot));
-            *slot = entry;
+            *slot = change;
         } else {
             self.bytes += key.len();
-            changes.insert(key.into(), entry);
+            changes.insert(key.into(), change);
         }
     }
 
     /// `Some(None)`: it was deleted here.
     pub fn get(&self, store: usize, key: &[u8]) -> Option<&Option<Entry>> {
-        self.stores.get(store)?.get(key)
+        Some(&self.stores.get(store)?.get(key)?.entry)
     }
 
     pub fn of(&self, store: usize) -> Option<&Changes> {
@@ -62,7 +70,7 @@ impl Layer {
             .into_iter()
             .flatten()
             .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(key, entry)| (&**key, entry))
+            .map(|(key, change)| (&**key, &change.entry))
     }
 
     pub fn bytes(&self) -> usize {

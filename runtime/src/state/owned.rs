@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strait_sdk::StreamTime;
 
-use super::layer::Layer;
+use super::layer::{Change, Layer};
 use super::local::{Batch, LocalError, Position, Tree};
 use super::record::{self, Entry, MARK_KEY, Mark};
 
@@ -39,16 +39,24 @@ pub struct Whole {
 #[derive(Debug)]
 pub struct Writes {
     pub store: usize,
-    entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    entries: Vec<WrittenEntry>,
     mark: Vec<u8>,
 }
 
+#[derive(Debug)]
+struct WrittenEntry {
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+    by: Option<i64>,
+}
+
 impl Writes {
-    /// Key and value of each record; no value deletes. The mark comes last.
-    pub fn records(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    /// Key and value of each record, and the offset of the input record that is the cause of it, if one
+    /// is; no value deletes. The mark comes last.
+    pub fn records(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, Option<i64>)> {
         let entries = self.entries.iter();
-        let entries = entries.map(|(key, value)| (key.as_slice(), value.as_deref()));
-        entries.chain([(MARK_KEY, Some(self.mark.as_slice()))])
+        let entries = entries.map(|entry| (entry.key.as_slice(), entry.value.as_deref(), entry.by));
+        entries.chain([(MARK_KEY, Some(self.mark.as_slice()), None)])
     }
 }
 
@@ -84,7 +92,9 @@ impl Owned {
         for (store, tree) in self.trees.iter().enumerate() {
             let changes = self.open.of(store).into_iter().flatten();
             tree.apply(&Batch {
-                changes: changes.map(|(key, entry)| (&**key, entry.as_ref())).collect(),
+                changes: changes
+                    .map(|(key, change)| (&**key, change.entry.as_ref()))
+                    .collect(),
                 mark: Some(&mark),
                 position: None,
             })?;
@@ -134,14 +144,18 @@ impl Owned {
         for (store, tree) in self.trees.iter().enumerate() {
             for key in tree.expired(time_ms, EXPIRED_MAX)? {
                 if self.open.get(store, &key).is_none() {
-                    self.open.set(store, &key, None);
+                    let gone = Change {
+                        entry: None,
+                        by: None,
+                    };
+                    self.open.set(store, &key, gone);
                 }
             }
         }
         Ok(())
     }
 
-    fn entries(&self, store: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    fn entries(&self, store: usize) -> Vec<WrittenEntry> {
         let changes = self.open.of(store).into_iter().flatten();
         changes
             .map(|(key, entry)| (record::entry_key(key), entry.as_ref().map(Entry::to_bytes)))

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use strait_sdk::batch::StateOp;
 
+use super::layer;
 use super::local::{KEY_BYTES_MAX, LocalError, Position};
 use super::owned::{Owned, Whole, Writes};
 use super::record::{Entry, NEVER_MS};
@@ -152,7 +153,11 @@ impl Session {
             value: value.into(),
             expires_at_ms: ttl_ms.map_or(NEVER_MS, |ttl_ms| time_ms.saturating_add(ttl_ms)),
         });
-        run.layer.set(store, op.key, entry.clone());
+        let change = layer::Change {
+            entry: entry.clone(),
+            by: None,
+        };
+        run.layer.set(store, op.key, change);
         run.changes.push(Change {
             record,
             store,
@@ -176,17 +181,19 @@ impl Session {
         records.filter(|record| run.touched.contains(record)).min()
     }
 
-    /// The run is over: so many records are decided, of which these failed. Gives how many bytes the
-    /// transaction holds more for it.
-    pub fn settle(&self, decided: usize, failed: impl Iterator<Item = usize>) -> usize {
+    /// The run is over: so many records, which stand at these offsets, are decided, of which these failed.
+    /// Gives how many bytes the transaction holds more for it.
+    pub fn settle(&self, decided: &[i64], failed: impl Iterator<Item = usize>) -> usize {
         let mut inner = self.0.borrow_mut();
         let Some(mut run) = inner.run.take() else { return 0 };
         let failed: HashSet<usize> = failed.collect();
         let open = &mut run.owned.open;
         let before = open.bytes();
         for change in run.changes {
-            if change.record < decided && !failed.contains(&change.record) {
-                open.set(change.store, &change.key, change.entry);
+            let by = decided.get(change.record).copied();
+            if by.is_some() && !failed.contains(&change.record) {
+                let entry = change.entry;
+                open.set(change.store, &change.key, layer::Change { entry, by });
             }
         }
         let more = open.bytes().saturating_sub(before);

@@ -54,7 +54,11 @@ pub struct Outgoing<'a> {
 /// What [`ProducerClient::serve`] learned.
 #[derive(Debug)]
 pub enum Event {
-    Refused { origin: u64, error: KafkaError },
+    Refused {
+        origin: u64,
+        topic: String,
+        error: KafkaError,
+    },
     Error(KafkaError),
 }
 
@@ -323,8 +327,8 @@ unsafe fn set_topic_property(
 /// # Safety
 /// `event` is a live delivery report.
 unsafe fn each_refused(event: *mut rd::rd_kafka_event_t, each: &mut impl FnMut(Event)) {
-    // SAFETY: by contract; the messages belong to the event, and their error field is
-    // read as an integer, for it may hold a code that the bindings do not list. What the broker
+    // SAFETY: by contract; the messages belong to the event, which keeps their topics, and their error field
+    // is read as an integer, for it may hold a code that the bindings do not list. What the broker
     // said of each is freed before the event is served (librdkafka 2.12.1), so it is not read.
     unsafe {
         loop {
@@ -335,8 +339,11 @@ unsafe fn each_refused(event: *mut rd::rd_kafka_event_t, each: &mut impl FnMut(E
             let code = std::ptr::read((&raw const (*message).err).cast::<i32>());
             if code != codes::NO_ERROR {
                 let origin = (*message)._private.addr() as u64;
+                let topic = (*message).rkt;
+                let topic = (!topic.is_null()).then(|| text(rd::rd_kafka_topic_name(topic)));
                 each(Event::Refused {
                     origin,
+                    topic: topic.unwrap_or_default(),
                     error: of_code(code, ""),
                 });
             }

@@ -396,8 +396,16 @@ fn a_record_too_large_is_refused_before_it_is_sent() {
     producer.flush(soon()).unwrap();
     let failed = producer.failed_deliveries();
     assert_eq!(
-        failed.iter().map(|f| (f.origin, f.flaw)).collect::<Vec<_>>(),
-        [(42, Some(Flaw::TooLarge))]
+        failed
+            .iter()
+            .map(|f| (f.origin, f.topic, f.flaw))
+            .collect::<Vec<_>>(),
+        [(42, 0, Some(Flaw::TooLarge))]
+    );
+    assert!(
+        failed[0].error.message.ends_with(", in small"),
+        "{}",
+        failed[0].error
     );
     assert!(matches!(
         producer.commit(soon()).unwrap_err(),

@@ -12,7 +12,7 @@ use crate::stage::{Guest, GuestFactory};
 /// `drop`: filtered. `reject`: rejected. `retry`: tried again for ever. `trap`: takes its
 /// batch down. `slow`: hits the deadline. `count`: adds one to what the state holds under the
 /// record's key, and passes with the sum behind its value; `big` does so and passes with more than
-/// any topic takes, `undo` and is rejected. `recall` counts by what it remembers from earlier calls, and
+/// any topic takes, `undo` and is rejected; `swell` does so and keeps a kilobyte more. `recall` counts by what it remembers from earlier calls, and
 /// looks at the state for what it does not; `relapse` does so and passes with more than any topic takes. Everything else passes through.
 #[derive(Debug, Clone, Default)]
 pub struct Script;
@@ -62,7 +62,7 @@ impl Guest for Running {
                 }
                 b"trap" => return Err(fault(FaultKind::Trap, index)),
                 b"slow" => return Err(fault(FaultKind::Deadline, index)),
-                what @ (b"count" | b"big" | b"undo" | b"recall" | b"relapse") => {
+                what @ (b"count" | b"big" | b"undo" | b"swell" | b"recall" | b"relapse") => {
                     let key = record.key().unwrap();
                     let remembers = matches!(what, b"recall" | b"relapse");
                     let sums = if remembers {
@@ -74,6 +74,10 @@ impl Guest for Running {
                     builder
                         .state_put(0, key, &(before + 1).to_le_bytes(), None)
                         .unwrap();
+                    if what == b"swell" {
+                        let key = [key, b"+"].concat();
+                        builder.state_put(0, &key, &[0; 1024], None).unwrap();
+                    }
                     if what == b"undo" {
                         sums.insert((input.partition, key.to_vec()), before);
                         builder.reject("as told").unwrap();

@@ -42,7 +42,7 @@ struct Transaction {
     offsets: Vec<(i32, i64)>,
     marks: Vec<(Vec<u8>, Vec<u8>)>,
     claims: Vec<(i32, Vec<u8>)>,
-    changes: Vec<(i32, Change)>,
+    changes: Vec<(Place, Change)>,
     /// EndTxn(commit) reached the coordinator, and nobody was told.
     prepared: bool,
 }
@@ -74,6 +74,16 @@ pub struct State {
 
 /// Key and value of a record of a changelog.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
+    /// So large a record the broker takes into these topics, and any into others.
+    pub takes: BTreeMap<usize, usize>,
+}
+
+/// Where a change of the state goes, and where it comes from.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    topic: usize,
+    partition: i32,
+    origin: u64,
 
 /// The shared log.
 #[derive(Debug, Clone)]
@@ -104,6 +114,7 @@ impl Log {
     pub fn consumer(&self) -> MemoryConsumer {
         MemoryConsumer {
             log: self.clone(),
+            takes: BTreeMap::new(),
             away: (0..self.0.borrow().inputs.len()).map(consumer::id).collect(),
             positions: BTreeMap::new(),
             moved: HashMap::new(),
@@ -163,8 +174,8 @@ impl State {
         for (partition, claims) in transaction.claims {
             self.claims.entry(partition).or_default().push(claims);
         }
-        for (partition, change) in transaction.changes {
-            self.changes.entry(partition).or_default().push(change);
+        for (place, change) in transaction.changes {
+            self.changes.entry(place.partition).or_default().push(change);
         }
     }
 }

@@ -129,7 +129,7 @@ impl Restores<Back, Measure> for FromLog {
     }
 }
 
-fn keeping_sums(then: Then, ttl: Option<Duration>) -> Pipeline {
+pub fn keeping_sums(then: Then, ttl: Option<Duration>) -> Pipeline {
     Pipeline {
         stores: vec![Store {
             name: "sums".to_owned(),
@@ -139,7 +139,7 @@ fn keeping_sums(then: Then, ttl: Option<Duration>) -> Pipeline {
     }
 }
 
-fn keyed_lane(plan: Pipeline, log: &Log, folder: &Folder) -> MemoryLane {
+pub fn keyed_lane(plan: Pipeline, log: &Log, folder: &Folder) -> MemoryLane {
     let local = Local { log, folder };
     lane_with(
         plan,
@@ -150,14 +150,14 @@ fn keyed_lane(plan: Pipeline, log: &Log, folder: &Folder) -> MemoryLane {
     )
 }
 
-fn folder() -> (tempfile::TempDir, Folder) {
+pub fn folder() -> (tempfile::TempDir, Folder) {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path()).unwrap();
     (dir, folder)
 }
 
 /// Few enough that records of one batch share them.
-fn three_keys(inputs: Vec<Vec<Rec>>) -> Vec<Vec<Rec>> {
+pub fn three_keys(inputs: Vec<Vec<Rec>>) -> Vec<Vec<Rec>> {
     super::repeats::keyed(inputs, |_, offset| Some(format!("k{}", offset % 3)))
 }
 
@@ -190,7 +190,7 @@ fn mixed(offset: i64) -> &'static str {
 }
 
 /// Whether outputs and state are those of the serial model.
-fn check(log: &Log, folder: &Folder, seed: u64) {
+pub fn check(log: &Log, folder: &Folder, seed: u64) {
     let inputs = log.0.borrow().inputs.clone();
     for (partition, records) in inputs.iter().enumerate() {
         let model = serial(records);

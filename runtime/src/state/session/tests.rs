@@ -82,10 +82,10 @@ fn a_scan_sees_the_newest_of_what_is_committed_open_and_of_this_run() {
         ("k3", Some("old")),
         ("l", Some("other")),
     ]);
-    desk.session.settle(1, std::iter::empty());
+    desk.session.settle(&[0], std::iter::empty());
     desk.session.committed(&desk.partition, 1).unwrap();
     run(&[("k1", Some("open")), ("k2", None), ("k4", Some("open"))]);
-    desk.session.settle(1, std::iter::empty());
+    desk.session.settle(&[0], std::iter::empty());
     run(&[("k0", Some("new")), ("k2", Some("new")), ("k4", None)]);
     let scan = |after: &[u8]| entries(&desk.session.scan(0, b"k", after, 1).unwrap());
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
@@ -99,7 +99,7 @@ fn a_scan_sees_the_newest_of_what_is_committed_open_and_of_this_run() {
     assert_eq!(scan(b"k1"), all[2..]);
     assert_eq!(scan(b"k3"), []);
     // What failed is gone, and what aborted too.
-    desk.session.settle(1, [0].into_iter());
+    desk.session.settle(&[0], [0].into_iter());
     desk.session.aborted(&desk.partition);
     run(&[]);
     assert_eq!(scan(b"").len(), 3);

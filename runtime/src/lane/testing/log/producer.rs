@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::{Log, Member, Out, Transaction, error};
+use super::{Log, Member, Out, Place, Transaction, error};
 use crate::fault::{self, Point};
 use crate::kafka::{
     FailedDelivery, Flaw, Position, Produce, ProduceError, Producer, ProducerFactory, TransactionError,
@@ -68,19 +68,25 @@ impl MemoryProducer {
 }
 
 impl MemoryProducer {
-    /// A broker refuses a batch as a whole, the innocent records in it too.
+    /// A broker refuses a batch as a whole, the innocent records in it too. Here it is all that the
+    /// transaction has for the topic.
     fn refuse_batch(&mut self) {
         let state = self.log.0.borrow();
         let told: Vec<u64> = self.failed.iter().map(|delivery| delivery.origin).collect();
-        let batch = state.open.iter().flat_map(|open| &open.outputs);
-        let refused = batch.filter(|(origin, out)| out.topic == 0 && !told.contains(origin));
-        if let Some(first) = self.late.first().cloned() {
-            self.late = refused
-                .map(|(origin, _)| FailedDelivery {
-                    origin: *origin,
-                    ..first.clone()
-                })
-                .collect();
+        let mut late = std::mem::take(&mut self.late);
+        late.dedup_by_key(|delivery| delivery.topic);
+        for first in late {
+            let open = state.open.iter();
+            let outputs = open.clone().flat_map(|open| &open.outputs);
+            let outputs = outputs.map(|(origin, out)| (*origin, out.topic));
+            let changes = open.flat_map(|open| &open.changes);
+            let changes = changes.map(|(place, _)| (place.origin, place.topic));
+            let batch = outputs.chain(changes);
+            let refused = batch.filter(|(origin, topic)| *topic == first.topic && !told.contains(origin));
+            self.late.extend(refused.map(|(origin, _)| FailedDelivery {
+                origin,
+                ..first.clone()
+            }));
         }
     }
 }
@@ -109,11 +115,14 @@ impl Producer for MemoryProducer {
             Flaw::Invalid => record.timestamp_ms.is_some(),
         };
         let flawed = state.faults.flawed;
-        if let Some((_, flaw)) =
-            flawed.filter(|(bad, flaw)| value.as_deref() == Some(bad) && is_flawed(*flaw))
-        {
+        let flawed = flawed.filter(|(bad, flaw)| value.as_deref() == Some(bad) && is_flawed(*flaw));
+        let takes = state.takes.get(&record.topic);
+        let too_large = takes.is_some_and(|takes| record.wire_bytes() > *takes);
+        let too_large = too_large.then_some(Flaw::TooLarge);
+        if let Some(flaw) = flawed.map(|(_, flaw)| flaw).or(too_large) {
             self.late.push(FailedDelivery {
                 origin: record.origin,
+                topic: record.topic,
                 flaw: Some(flaw),
                 error: error("REFUSED"),
             });
@@ -127,8 +136,12 @@ impl Producer for MemoryProducer {
             let partition = record.partition.unwrap();
             open.claims.push((partition, value.unwrap_or_default()));
         } else if let Some(key) = record.key.filter(|_| record.topic >= FIRST_CHANGELOG) {
-            open.changes
-                .push((record.partition.unwrap(), (key.to_vec(), value)));
+            let place = Place {
+                topic: record.topic,
+                partition: record.partition.unwrap(),
+                origin: record.origin,
+            };
+            open.changes.push((place, (key.to_vec(), value)));
         } else {
             open.outputs.push((
                 record.origin,
