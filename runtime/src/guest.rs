@@ -36,4 +36,4 @@ pub use fault::{CallError, FaultKind, GuestFault};
 pub use instance::{Input, Instance, Processed};
 pub use load_error::{LoadError, LoadProblem};
 pub use module::Module;
-pub use state::StateAccess;
+pub use state::{NoPage, StateAccess};

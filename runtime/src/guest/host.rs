@@ -31,6 +31,8 @@ pub(super) struct HostState {
     pub(super) last_error: Option<String>,
     /// How long this call may take.
     pub(super) deadline: Option<Duration>,
+    /// When that is over.
+    pub(super) until: Option<Instant>,
     /// Keyed state, if the pipeline has any.
     pub(super) state: Option<Rc<dyn StateAccess>>,
     /// Why the host ended this call: no record is to blame.
@@ -48,6 +50,7 @@ impl HostState {
             limiter: Limiter::new(memory_bytes_max),
             last_error: None,
             deadline: None,
+            until: None,
             state: None,
             trouble: None,
             memory: None,
@@ -63,6 +66,7 @@ impl HostState {
         self.last_error = None;
         self.trouble = None;
         self.deadline = deadline;
+        self.until = deadline.and_then(|deadline| Instant::now().checked_add(deadline));
     }
 
     fn log(&mut self, level: Level, message: &str) {

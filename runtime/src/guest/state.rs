@@ -1,6 +1,8 @@
 //! Keyed state as a guest reads it. What it writes travels with its answer.
 
-use wasmtime::{Caller, Linker};
+use std::time::Instant;
+
+use wasmtime::{Caller, Linker, Trap};
 
 use super::abi;
 use super::host::HostState;
@@ -13,8 +15,24 @@ pub trait StateAccess {
 
     /// Entries in the order of their keys, which begin with `prefix` and are behind `after`: as many
     /// as make a page, each as length of key and of value (u32, little-endian), key and value.
-    /// Empty: there are no more.
-    fn scan(&self, store: u16, prefix: &[u8], after: &[u8], time_ms: i64) -> Result<Vec<u8>, String>;
+    /// Empty: there are no more. What has expired may take its time to be passed over: not beyond `until`.
+    fn scan(
+        &self,
+        store: u16,
+        prefix: &[u8],
+        after: &[u8],
+        time_ms: i64,
+        until: Option<Instant>,
+    ) -> Result<Vec<u8>, NoPage>;
+}
+
+/// Why a scan found no page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoPage {
+    /// The time of the call is over.
+    Late,
+    /// No record's fault.
+    Trouble(String),
 }
 
 pub(super) fn define(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -33,7 +51,7 @@ fn get(
 ) -> wasmtime::Result<()> {
     let found = ask(&mut caller, |state, memory| {
         let key = abi::slice(memory, key, key_len)?;
-        Some(state.get(place(store), key, time_ms))
+        Some(state.get(place(store), key, time_ms).map_err(NoPage::Trouble))
     })?;
     let list = found.map(|value| hand_over(&mut caller, &value)).transpose()?;
     let memory = memory(&mut caller)?;
@@ -54,20 +72,22 @@ fn scan(
     time_ms: i64,
     answer: i32,
 ) -> wasmtime::Result<()> {
+    let until = caller.data().until;
     let page = ask(&mut caller, |state, memory| {
         let prefix = abi::slice(memory, prefix, prefix_len)?;
         let after = abi::slice(memory, after, after_len)?;
-        Some(state.scan(place(store), prefix, after, time_ms))
+        Some(state.scan(place(store), prefix, after, time_ms, until))
     })?;
     let list = hand_over(&mut caller, &page)?;
     let memory = memory(&mut caller)?;
     abi::write_list(memory, answer, list).ok_or_else(outside)
 }
 
-/// Asks the state. What is no fault of a record ends the call as trouble of the pipeline.
+/// Asks the state. What is no fault of a record ends the call as trouble of the pipeline; guests cannot be
+/// interrupted while the host works for them, so a call that is late ends here.
 fn ask<T>(
     caller: &mut Caller<'_, HostState>,
-    question: impl FnOnce(&dyn StateAccess, &[u8]) -> Option<Result<T, String>>,
+    question: impl FnOnce(&dyn StateAccess, &[u8]) -> Option<Result<T, NoPage>>,
 ) -> wasmtime::Result<T> {
     let Some(state) = caller.data().state.clone() else {
         let trouble = "the transform reads state, and the pipeline declares no store; add it to `state`";
@@ -75,7 +95,8 @@ fn ask<T>(
     };
     match question(&*state, memory(caller)?) {
         Some(Ok(answer)) => Ok(answer),
-        Some(Err(trouble)) => Err(end(caller, trouble)),
+        Some(Err(NoPage::Late)) => Err(Trap::Interrupt.into()),
+        Some(Err(NoPage::Trouble(trouble))) => Err(end(caller, trouble)),
         None => Err(outside()),
     }
 }

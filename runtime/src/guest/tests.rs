@@ -4,6 +4,7 @@ mod calls;
 mod code_cache;
 mod loading;
 mod pool;
+mod state;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

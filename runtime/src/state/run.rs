@@ -1,6 +1,7 @@
 //! One batch on its way through the stages: what it changed so far, and what it can read.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::layer::Layer;
 use super::local::LocalError;
@@ -10,6 +11,9 @@ use crate::kafka::TopicPartition;
 
 /// A page of a scan, unless one entry is larger.
 const PAGE_BYTES: usize = 64 << 10;
+
+/// So many entries that have expired are passed over between two looks at the clock.
+const LOOK_EVERY: usize = 256;
 
 /// A batch on its way.
 #[derive(Debug)]
@@ -62,18 +66,21 @@ impl Run {
         }
     }
 
-    /// Three sources in the order of their keys; of one key the newest counts.
+    /// Three sources in the order of their keys; of one key the newest counts. `None`: it is later than
+    /// `until`.
     pub(super) fn scan(
         &self,
         store: usize,
         prefix: &[u8],
         after: &[u8],
         time_ms: i64,
-    ) -> Result<Vec<u8>, LocalError> {
+        until: Option<Instant>,
+    ) -> Result<Option<Vec<u8>>, LocalError> {
         let mut page = Vec::new();
         let Some(tree) = self.owned.trees.get(store) else {
-            return Ok(page);
+            return Ok(Some(page));
         };
+        let mut passed = 0;
         let mut newest = self.layer.scan(store, prefix, after).peekable();
         let mut newer = self.owned.open.scan(store, prefix, after).peekable();
         let mut old = tree.scan(prefix, after);
@@ -99,9 +106,14 @@ impl Run {
             }
             if let Some(entry) = entry.filter(|entry| entry.is_alive(time_ms)) {
                 put(&mut page, &key, &entry.value);
+                continue;
+            }
+            passed += 1;
+            if passed % LOOK_EVERY == 0 && until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(None);
             }
         }
-        Ok(page)
+        Ok(Some(page))
     }
 }
 

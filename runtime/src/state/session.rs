@@ -12,7 +12,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strait_sdk::batch::StateOp;
 
@@ -21,7 +21,7 @@ use super::local::{KEY_BYTES_MAX, LocalError, Position};
 use super::owned::{Owned, Whole, Writes};
 use super::record::{Entry, NEVER_MS};
 use super::run::{Change, Run};
-use crate::guest::StateAccess;
+use crate::guest::{NoPage, StateAccess};
 use crate::kafka::TopicPartition;
 use crate::plan::Store;
 
@@ -266,18 +266,24 @@ impl StateAccess for Session {
         Ok(alive.map(|entry| entry.value.into_vec()))
     }
 
-    fn scan(&self, store: u16, prefix: &[u8], after: &[u8], time_ms: i64) -> Result<Vec<u8>, String> {
+    fn scan(
+        &self,
+        store: u16,
+        prefix: &[u8],
+        after: &[u8],
+        time_ms: i64,
+        until: Option<Instant>,
+    ) -> Result<Vec<u8>, NoPage> {
         let store = usize::from(store);
         let mut inner = self.0.borrow_mut();
-        inner.claim(store)?;
+        inner.claim(store).map_err(NoPage::Trouble)?;
         if prefix.len().max(after.len()) > KEY_BYTES_MAX {
             return Ok(Vec::new());
         }
-        let page = inner
-            .run
-            .as_ref()
-            .map_or(Ok(Vec::new()), |run| run.scan(store, prefix, after, time_ms));
-        inner.judge(page)
+        let page = inner.run.as_ref().map_or(Ok(Some(Vec::new())), |run| {
+            run.scan(store, prefix, after, time_ms, until)
+        });
+        inner.judge(page).map_err(NoPage::Trouble)?.ok_or(NoPage::Late)
     }
 }
 

@@ -87,7 +87,7 @@ fn a_scan_sees_the_newest_of_what_is_committed_open_and_of_this_run() {
     run(&[("k1", Some("open")), ("k2", None), ("k4", Some("open"))]);
     desk.session.settle(&[0], std::iter::empty());
     run(&[("k0", Some("new")), ("k2", Some("new")), ("k4", None)]);
-    let scan = |after: &[u8]| entries(&desk.session.scan(0, b"k", after, 1).unwrap());
+    let scan = |after: &[u8]| entries(&desk.session.scan(0, b"k", after, 1, None).unwrap());
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let all = [
         pair("k0", "new"),
@@ -127,7 +127,7 @@ fn a_write_that_is_refused_is_remembered_with_its_record() {
     assert_eq!(desk.session.first_touched([0, 1, 2].into_iter()), Some(1));
     assert_eq!(desk.session.first_touched([0, 2].into_iter()), Some(2));
     assert_eq!(desk.session.get(0, &endless, 1), Ok(None));
-    assert_eq!(desk.session.scan(0, b"", &endless, 1), Ok(Vec::new()));
+    assert_eq!(desk.session.scan(0, b"", &endless, 1, None), Ok(Vec::new()));
 }
 
 #[test]
@@ -176,4 +176,30 @@ fn an_entry_lasts_as_long_as_its_store_says_in_the_time_of_the_records() {
     desk.session.write(1, &op(1, b"k", Some(b"v"))).unwrap();
     let there = |time_ms| desk.session.get(1, b"k", time_ms).unwrap().is_some();
     assert!(there(114) && !there(115));
+}
+
+#[test]
+fn a_scan_over_what_has_expired_ends_with_its_call() {
+    const ENTRIES: u32 = 2000;
+    let desk = desk();
+    assert!(desk.session.begin(&desk.partition, [1].into_iter()));
+    desk.session.enter(&stage("wasm"));
+    for n in 0..ENTRIES {
+        desk.session
+            .write(0, &op(1, &n.to_be_bytes(), Some(b"v")))
+            .unwrap();
+    }
+    desk.session.settle(&[0], std::iter::empty());
+    desk.session.committed(&desk.partition, 1).unwrap();
+    assert!(desk.session.begin(&desk.partition, [100].into_iter()));
+    desk.session.write(0, &op(1, b"z", Some(b"alive"))).unwrap();
+    let scan = |time_ms, until| desk.session.scan(1, b"", b"", time_ms, until);
+    let over = Some(Instant::now());
+    assert_eq!(scan(100, over), Err(NoPage::Late));
+    let alive = [("z".to_owned(), "alive".to_owned())];
+    assert_eq!(entries(&scan(100, None).unwrap()), alive);
+    let soon = Instant::now() + Duration::from_mins(1);
+    assert_eq!(entries(&scan(100, Some(soon)).unwrap()), alive);
+    // What is handed over costs the guest's time, which has a limit of its own.
+    assert!(!scan(1, over).unwrap().is_empty());
 }
