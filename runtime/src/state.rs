@@ -19,6 +19,8 @@
 //!   batches, and nothing of records that failed or were aborted;
 //! - time is the stream time of the partition, so that what expires depends on the records alone;
 //! - a local folder that is missing, damaged, too old, or of another topic is built anew;
+//! - a changelog that was made again is never taken for whole: marks name the one that they were
+//!   written for, and nothing is committed beside another than the state came from;
 //! - a partition whose state is ahead of the group's offset stops the pipeline: going on would
 //!   count records twice.
 

@@ -14,5 +14,6 @@ mod reach;
 mod records;
 mod starts;
 mod state;
+mod state_hurt;
 mod stores;
 mod verify;

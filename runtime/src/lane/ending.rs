@@ -110,6 +110,7 @@ where
             self.commit_outside_transaction()?;
         } else if !positions.is_empty() {
             self.confirm_inputs(positions)?;
+            self.confirm_changelogs()?;
             self.send_offsets(positions, deadline())?;
             fault::pass_or_abort(Point::AfterSendOffsets)?;
         }

@@ -74,17 +74,24 @@ where
         }
     }
 
+    fn made_again(&self, topic: &str, assigned: &str, told: &str) -> Interrupt {
+        match self.told_again(topic, assigned, told) {
+            Ok(()) => Interrupt::Lane(format!(
+                "{topic} was deleted and made again: its id is {told}, and was {assigned}; starting afresh"
+            )),
+            Err(doubt) => doubt,
+        }
+    }
+
     /// A node may not have heard of the new topic yet, or of the end of the old one: the next
     /// question goes to another.
-    fn made_again(&self, topic: &str, assigned: &str, told: &str) -> Interrupt {
+    pub(super) fn told_again(&self, topic: &str, assigned: &str, told: &str) -> Result<(), Interrupt> {
         let again = self.directory.topic(topic, i32::MAX);
         if again.is_ok_and(|facts| &*facts.id == told) {
-            return Interrupt::Lane(format!(
-                "{topic} was deleted and made again: its id is {told}, and was {assigned}; starting afresh"
-            ));
+            return Ok(());
         }
         let message = format!("nodes disagree on the id of {topic}: {told} or {assigned}");
-        TransactionError::Abortable(KafkaError::own("TOPIC_UNCONFIRMED", &message, true)).into()
+        Err(TransactionError::Abortable(KafkaError::own("TOPIC_UNCONFIRMED", &message, true)).into())
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use strait_sdk::batch::Record;
 
-use crate::kafka::{Consumer, Produce, Producer, ProducerFactory, TopicPartition};
+use crate::kafka::{Consumer, Produce, Producer, ProducerFactory, TopicPartition, TransactionError};
 use crate::restore::{NotRestored, Restores};
 use crate::stage::{GuestFactory, Outcome};
 use crate::state::local::{Folder, LocalError, Position};
-use crate::state::restore::{Back, Measure, Tickets};
+use crate::state::restore::{Back, Measure, Tickets, made_again};
 use crate::state::session::Session;
 
 use super::Lane;
@@ -160,13 +160,6 @@ impl States {
     }
 }
 
-fn made_again(id: &TopicPartition) -> String {
-    format!(
-        "the changelog of {id} was deleted and made again: it holds only what has changed since. Stop all processes of \
-         this pipeline, and say where it shall count from: strait offsets reset --state clear"
-    )
-}
-
 fn ahead_of_offset(id: &TopicPartition, next: i64, start: i64) -> String {
     format!(
         "{id}: the state has counted the records before offset {next} already, and the group's offset is {start}: going \
@@ -287,6 +280,49 @@ where
                         .produce(&record, deadline)
                         .map_err(super::writes::produce_interrupt)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the changelogs are still those that the state came from. One that was made again lacks what
+    /// was there, so nothing is committed beside it. To be called right before offsets are committed;
+    /// what goes unseen, and for how long, is said in [`inputs`](super::inputs).
+    pub(super) fn confirm_changelogs(&self) -> Result<(), Interrupt> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let produced = self.plan.produced_topics();
+        let mut assigned = Vec::new();
+        for partition in self
+            .partitions
+            .iter()
+            .filter(|partition| partition.records_in > 0)
+        {
+            for (store, id) in state.session.changelog_ids(&partition.id).into_iter().enumerate() {
+                let topic = self.plan.state_topic_index(store, &partition.id.topic);
+                let topic = topic.and_then(|topic| produced.get(topic));
+                // A broker that knows no topic ids cannot tell.
+                if let Some(topic) = topic.filter(|_| !id.is_empty()) {
+                    assigned.push((&**topic, id, &partition.id));
+                }
+            }
+        }
+        let mut topics: Vec<&str> = assigned.iter().map(|(topic, ..)| *topic).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let told = self
+            .directory
+            .confirm(&topics)
+            .map_err(TransactionError::Abortable)?;
+        for (topic, told) in topics.iter().zip(told) {
+            let other = assigned
+                .iter()
+                .find(|(name, id, _)| name == topic && **id != *told);
+            if let Some((_, assigned, partition)) = other {
+                self.told_again(topic, assigned, &told)?;
+                return Err(Interrupt::Pipeline(made_again(partition)));
             }
         }
         Ok(())

@@ -76,20 +76,18 @@ impl Owned {
     /// What the open transaction must write, if the records before `next` are in it.
     pub(super) fn writes(&mut self, next: i64) -> Result<Vec<Writes>, LocalError> {
         self.expire()?;
-        let mark = self.mark(next).to_bytes();
-        let stores = 0..self.trees.len();
-        let writes = stores.map(|store| Writes {
+        let marks = self.marks(next).enumerate();
+        let writes = marks.map(|(store, mark)| Writes {
             store,
             entries: self.entries(store),
-            mark: mark.clone(),
+            mark: mark.to_bytes(),
         });
         Ok(writes.collect())
     }
 
     /// The transaction committed, with the records before `next`.
     pub(super) fn committed(&mut self, next: i64) -> Result<(), LocalError> {
-        let mark = self.mark(next);
-        for (store, tree) in self.trees.iter().enumerate() {
+        for ((store, tree), mark) in self.trees.iter().enumerate().zip(self.marks(next)) {
             let changes = self.open.of(store).into_iter().flatten();
             tree.apply(&Batch {
                 changes: changes
@@ -110,6 +108,10 @@ impl Owned {
         self.time = self.committed_time.clone();
     }
 
+    pub(super) fn changelog_ids(&self) -> &[String] {
+        &self.changelog_ids
+    }
+
     /// Whether these are positions of the changelogs that this state came from.
     pub(super) fn is_of(&self, positions: &[Position]) -> bool {
         let ids = positions.iter().map(|position| &position.changelog_id);
@@ -127,12 +129,14 @@ impl Owned {
         Ok(())
     }
 
-    fn mark(&self, next: i64) -> Mark {
-        Mark {
+    /// One for each store.
+    fn marks(&self, next: i64) -> impl Iterator<Item = Mark> {
+        self.changelog_ids.iter().map(move |changelog_id| Mark {
             topic_id: Arc::clone(&self.topic_id),
+            changelog_id: changelog_id.as_str().into(),
             next,
             time: self.time.clone(),
-        }
+        })
     }
 
     /// Deletes what expired, so that neither folder nor changelog keep it for ever. Nobody can tell:
@@ -157,8 +161,11 @@ impl Owned {
 
     fn entries(&self, store: usize) -> Vec<WrittenEntry> {
         let changes = self.open.of(store).into_iter().flatten();
-        changes
-            .map(|(key, entry)| (record::entry_key(key), entry.as_ref().map(Entry::to_bytes)))
-            .collect()
+        let written = changes.map(|(key, change)| WrittenEntry {
+            key: record::entry_key(key),
+            value: change.entry.as_ref().map(Entry::to_bytes),
+            by: change.by,
+        });
+        written.collect()
     }
 }

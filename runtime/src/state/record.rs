@@ -12,7 +12,7 @@ pub const NEVER_MS: i64 = i64::MAX;
 
 const ENTRY: u8 = b'e';
 const MARK: u8 = b'm';
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What a store holds under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ impl Entry {
 pub struct Mark {
     /// The id of the input topic.
     pub topic_id: Arc<str>,
+    /// The id of the changelog that it was written for.
+    pub changelog_id: Arc<str>,
     /// The offset of the first input record that is not counted.
     pub next: i64,
     pub time: StreamTime,
@@ -53,30 +55,38 @@ pub struct Mark {
 
 impl Mark {
     pub fn to_bytes(&self) -> Vec<u8> {
-        let id = self.topic_id.as_bytes();
-        let id_len = u8::try_from(id.len()).unwrap_or(u8::MAX);
-        let id = id.get(..usize::from(id_len)).unwrap_or_default();
-        [
-            &[VERSION, id_len],
-            id,
-            &self.next.to_le_bytes(),
-            &self.time.to_bytes(),
-        ]
-        .concat()
+        let mut bytes = vec![VERSION];
+        for id in [&self.topic_id, &self.changelog_id] {
+            let len = u8::try_from(id.len()).unwrap_or(u8::MAX);
+            bytes.push(len);
+            bytes.extend(id.bytes().take(usize::from(len)));
+        }
+        bytes.extend(self.next.to_le_bytes());
+        bytes.extend(self.time.to_bytes());
+        bytes
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let ([VERSION, id_len], rest) = bytes.split_first_chunk()? else {
+        let (&VERSION, rest) = bytes.split_first()? else {
             return None;
         };
-        let (id, rest) = rest.split_at_checked(usize::from(*id_len))?;
+        let (topic_id, rest) = id_at_front(rest)?;
+        let (changelog_id, rest) = id_at_front(rest)?;
         let (next, time) = rest.split_first_chunk()?;
         Some(Self {
-            topic_id: std::str::from_utf8(id).ok()?.into(),
+            topic_id,
+            changelog_id,
             next: i64::from_le_bytes(*next),
             time: StreamTime::from_bytes(time)?,
         })
     }
+}
+
+/// An id behind its length, and what follows.
+fn id_at_front(bytes: &[u8]) -> Option<(Arc<str>, &[u8])> {
+    let (len, rest) = bytes.split_first()?;
+    let (id, rest) = rest.split_at_checked(usize::from(*len))?;
+    Some((std::str::from_utf8(id).ok()?.into(), rest))
 }
 
 /// What a record of the changelog is about.
@@ -129,6 +139,7 @@ mod tests {
             value in prop::collection::vec(any::<u8>(), 0..20),
             expires_at_ms: i64,
             id in "[a-zA-Z0-9_-]{0,22}",
+            changelog_id in "[a-zA-Z0-9_-]{0,22}",
             next: i64,
             times in prop::collection::vec(any::<i64>(), 0..40),
         ) {
@@ -142,7 +153,7 @@ mod tests {
             for observed in times {
                 time.observe(observed);
             }
-            let mark = Mark { topic_id: id.into(), next, time };
+            let mark = Mark { topic_id: id.into(), changelog_id: changelog_id.into(), next, time };
             let bytes = mark.to_bytes();
             prop_assert_eq!(read(MARK_KEY, Some(&bytes)), Ok(Change::Mark(mark)));
         }

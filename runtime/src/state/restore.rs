@@ -109,6 +109,7 @@ impl StateReads {
             let mark = tree.mark()?;
             if let Some(mark) = &mark {
                 belongs(mark, topic_id, partition, store).map_err(ReadError::Final)?;
+                self.is_of_its_changelog(reader, mark, &id, partition, store)?;
             }
             let later = mark.filter(|mark| whole.mark.as_ref().is_none_or(|known| known.next < mark.next));
             whole.mark = later.or(whole.mark);
@@ -116,6 +117,29 @@ impl StateReads {
             whole.changelog_ids.push(id);
         }
         Ok(whole)
+    }
+
+    /// Whether what was read is all that there was: a changelog that was made again holds what has changed
+    /// since.
+    fn is_of_its_changelog(
+        &self,
+        reader: &mut ChangelogReader,
+        mark: &Mark,
+        id: &str,
+        partition: &TopicPartition,
+        store: &str,
+    ) -> Result<(), ReadError> {
+        if *mark.changelog_id == *id {
+            return Ok(());
+        }
+        // A node may not have heard of the new one yet.
+        let changelog = self.changelog_of(store, partition);
+        let again = reader.describe(&changelog.topic)?.id.unwrap_or_default();
+        if again == id {
+            return Err(ReadError::Final(made_again(partition)));
+        }
+        let message = format!("nodes disagree on the id of {}: {id} or {again}", changelog.topic);
+        Err(KafkaError::own("TOPIC_UNCONFIRMED", &message, true).into())
     }
 
     fn changelog_of(&self, store: &str, partition: &TopicPartition) -> TopicPartition {
@@ -181,6 +205,14 @@ fn belongs(mark: &Mark, topic_id: &str, partition: &TopicPartition, store: &str)
          the changelogs of this pipeline to begin without state, or run it under another name",
         partition.topic
     ))
+}
+
+/// Why the state of a partition is not whole any more.
+pub fn made_again(id: &TopicPartition) -> String {
+    format!(
+        "the changelog of {id} was deleted and made again: it holds only what has changed since. Stop all processes of \
+         this pipeline, and say where it shall count from: strait offsets reset --state clear"
+    )
 }
 
 fn grown(reader: &ChangelogReader, partition: &TopicPartition, changelog: &TopicPartition) -> Option<String> {

@@ -233,6 +233,13 @@ impl Session {
         }
     }
 
+    /// Ids of the changelogs that the state of this partition came from, in the order of the stores.
+    pub fn changelog_ids(&self, partition: &TopicPartition) -> Vec<String> {
+        let inner = self.0.borrow();
+        let owned = inner.owned.get(partition);
+        owned.map_or_else(Vec::new, |owned| owned.changelog_ids().to_vec())
+    }
+
     /// Whether these are positions of the changelogs that the state of this partition came from.
     pub fn is_of(&self, partition: &TopicPartition, positions: &[Position]) -> bool {
         let inner = self.0.borrow();

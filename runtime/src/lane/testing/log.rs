@@ -52,6 +52,10 @@ pub struct State {
     pub inputs: Vec<Vec<Rec>>,
     /// Of the input; another one, once it is deleted and made again.
     pub topic_id: &'static str,
+    /// Of the changelogs of the state.
+    pub changelog_id: &'static str,
+    /// Where the logs of the input begin.
+    pub start: i64,
     /// Control records at the end of each partition.
     pub tail: i64,
     pub committed: HashMap<i32, i64>,
@@ -70,10 +74,6 @@ pub struct State {
     pub claims: BTreeMap<i32, Vec<Vec<u8>>>,
     /// Committed changes of the state of each partition.
     pub changes: BTreeMap<i32, Vec<Change>>,
-}
-
-/// Key and value of a record of a changelog.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
     /// So large a record the broker takes into these topics, and any into others.
     pub takes: BTreeMap<usize, usize>,
 }
@@ -84,6 +84,10 @@ struct Place {
     topic: usize,
     partition: i32,
     origin: u64,
+}
+
+/// Key and value of a record of a changelog.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// The shared log.
 #[derive(Debug, Clone)]
@@ -94,6 +98,8 @@ impl Log {
         Self(Rc::new(RefCell::new(State {
             inputs,
             topic_id: "topic-id",
+            changelog_id: "changelog",
+            start: 0,
             tail: 0,
             committed: HashMap::new(),
             outputs: Vec::new(),
@@ -108,13 +114,13 @@ impl Log {
             control: BTreeMap::new(),
             claims: BTreeMap::new(),
             changes: BTreeMap::new(),
+            takes: BTreeMap::new(),
         })))
     }
 
     pub fn consumer(&self) -> MemoryConsumer {
         MemoryConsumer {
             log: self.clone(),
-            takes: BTreeMap::new(),
             away: (0..self.0.borrow().inputs.len()).map(consumer::id).collect(),
             positions: BTreeMap::new(),
             moved: HashMap::new(),

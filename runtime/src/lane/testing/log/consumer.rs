@@ -140,7 +140,7 @@ impl Consumer for MemoryConsumer {
         let state = self.log.0.borrow();
         let len = state.inputs[usize::try_from(partition.partition).unwrap()].len();
         Ok(Bounds {
-            start: 0,
+            start: state.start,
             end: i64::try_from(len).unwrap(),
         })
     }
