@@ -8,7 +8,8 @@ use crate::plan::BatchLimits;
 #[derive(Debug)]
 pub struct Backlog<R> {
     records: Vec<R>,
-    /// Records before it are decided; they are freed when the backlog runs empty.
+    /// Records before it are decided. They are freed when they are as many as those that wait: with
+    /// each of them goes a part of a fetched response, which lives as long as any of its records.
     head: usize,
     /// Of the records from `head` on.
     bytes: usize,
@@ -41,9 +42,6 @@ impl<R: Record> Backlog<R> {
     /// Adds what was polled, dropping what lies before `next`: a record that is decided
     /// already must never be decided twice, whatever the client hands out after a seek.
     pub fn extend(&mut self, records: Vec<R>, next: i64) {
-        if self.is_empty() {
-            self.clear();
-        }
         let from = self.end().unwrap_or(next);
         let before = self.records.len();
         if before == 0 && records.first().is_some_and(|r| r.offset() >= from) {
@@ -95,8 +93,9 @@ impl<R: Record> Backlog<R> {
         let bytes = self.front(count).iter().map(size).sum();
         self.head = self.records.len().min(self.head + count);
         self.bytes = self.bytes.saturating_sub(bytes);
-        if self.is_empty() {
-            self.clear();
+        if self.head >= self.len() {
+            self.records.drain(..self.head);
+            self.head = 0;
         }
         bytes
     }
@@ -175,5 +174,19 @@ mod tests {
         assert!(backlog.is_empty());
         backlog.extend(recs(10..18), 17);
         assert_eq!(offsets(backlog.batch(unlimited(), None)), [17]);
+    }
+
+    #[test]
+    fn what_is_decided_does_not_pile_up_where_more_always_comes() {
+        let mut backlog = Backlog::default();
+        backlog.extend(recs(0..10), 0);
+        for round in 0..1000 {
+            backlog.extend(recs(round * 5 + 10..round * 5 + 15), 0);
+            backlog.advance(5);
+            let start = round * 5 + 5;
+            assert_eq!(offsets(backlog.front(2)), [start, start + 1]);
+            assert_eq!((backlog.len(), backlog.bytes()), (10, 100));
+            assert!(backlog.records.len() <= 20, "{} are held", backlog.records.len());
+        }
     }
 }
