@@ -51,10 +51,15 @@ const MESSAGE_BYTES_RANGE: (usize, usize) = (1000, 1_000_000_000);
 /// Cooperative-sticky by default: at a rebalance only the partitions that move stop.
 /// A group whose members run with `range` or `roundrobin` must keep them, as the two
 /// kinds do not mix in one group; the pipeline's file can say so.
-const CONSUMER_PREFERRED: [(&str, &str); 7] = [
+const CONSUMER_PREFERRED: [(&str, &str); 10] = [
     ("partition.assignment.strategy", "cooperative-sticky"),
     // A full prefetch queue otherwise puts the fetcher to sleep for a second.
     ("fetch.queue.backoff.ms", "5"),
+    // What is fetched ahead of a lane: enough for the length of a commit. librdkafka's own limits, five
+    // times as many records, took 100 MiB more where a lane is slower than the broker, and were no faster.
+    ("queued.min.messages", "20000"),
+    ("queued.max.messages.kbytes", "32768"),
+    ("fetch.message.max.bytes", "524288"),
     ("check.crcs", "true"),
     // How soon new topics and partitions are found.
     ("topic.metadata.refresh.interval.ms", "30000"),
