@@ -322,7 +322,7 @@ impl Default for Timeouts {
         Self {
             transaction: Duration::from_secs(30),
             session: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(3),
+            heartbeat: Duration::from_millis(500),
             max_poll_interval: Duration::from_mins(2),
             socket: Duration::from_secs(10),
         }

@@ -262,12 +262,12 @@ stages:
   bootstrap: "localhost:9092"
   properties: { socket.timeout.ms: 60000 }
   producer: { transaction.timeout.ms: 60000 }
-  consumer: { session.timeout.ms: 6000, max.poll.interval.ms: 5000 }"#,
+  consumer: { session.timeout.ms: 6000, heartbeat.interval.ms: 3000, max.poll.interval.ms: 5000 }"#,
         )],
         &[
             "p.yaml:5:39: kafka.producer.transaction.timeout.ms: transaction.timeout.ms (1m) is out of range: a shorter one aborts work that only waits for a broker, a longer one lets a dead process hold up its successors; write 20000 to 30000",
             "p.yaml:6:35: kafka.consumer.session.timeout.ms: session.timeout.ms (6s) is less than three times heartbeat.interval.ms (3s): one late heartbeat would end the session; write at least 9000",
-            "p.yaml:6:63: kafka.consumer.max.poll.interval.ms: max.poll.interval.ms (5s) is less than two transaction timeouts and the batch deadlines (125s), and no less than the session: a lane that waits for a commit would be thrown out of its group; write at least 125000",
+            "p.yaml:6:92: kafka.consumer.max.poll.interval.ms: max.poll.interval.ms (5s) is less than two transaction timeouts and the batch deadlines (125s), and no less than the session: a lane that waits for a commit would be thrown out of its group; write at least 125000",
         ],
     ),
     (
