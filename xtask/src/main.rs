@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+mod bench;
 mod chaos;
 mod demo;
 mod run;
@@ -23,6 +24,8 @@ Usage: cargo xtask COMMAND
   chaos [NAME] [--seed N] [--minutes M]
                 every scenario that tries to break exactly-once, or those whose name contains NAME; again
                 with other seeds until M minutes have passed; ends with a table
+  bench [CHAPTER...] [--quick] [--rounds N] [--out DIR] [--compare REVISION]
+                Strait beside a loop written by hand and Kafka Streams, in turn: figures, tables, pictures
   tools         only install what is missing
 ";
 
@@ -43,6 +46,7 @@ fn dispatch() -> Result<()> {
     match command.as_deref() {
         Some("test") => test::all(&rest),
         Some("demo") => demo::run(&rest),
+        Some("bench") => bench::run(&rest),
         Some("chaos") => chaos::run(&rest),
         Some("tools") => tools::ensure(),
         Some("help" | "--help" | "-h") => {

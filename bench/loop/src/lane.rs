@@ -1,45 +1,51 @@
-//! One lane: a consumer in the group and a transactional producer, on one thread.
+//! One lane: a consumer in the group and a producer, on one thread.
 #![allow(unsafe_code, reason = "the cheapest calls are C's")]
 
 use std::ffi::{CStr, CString};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use rdkafka::bindings as rd;
 
-use crate::Run;
-use crate::raw::{COPY, Conf, Kind, Value, argument, check, check_code, memory, produce};
+use crate::commit::TIMEOUT_MS;
+use crate::raw::{COPY, Conf, Kind, STARTED, Value, argument, check, check_code, memory, produce};
 use crate::usage::{Usage, usage};
+use crate::work::{Left, Worker};
+use crate::{Delivery, Run};
 
 /// What the lanes share.
 #[derive(Debug, Default)]
 pub struct Progress {
     pub expected: u64,
-    /// Records in transactions that have committed.
+    pub partitions: usize,
+    /// Of each lane.
+    pub assigned: Vec<AtomicUsize>,
+    /// Records whose offsets are committed.
     pub committed: AtomicU64,
     pub commits: AtomicU64,
     /// When the first record came, and what the process had used by then.
     pub first: OnceLock<(Instant, Usage)>,
 }
 
-struct Lane {
-    consumer: *mut rd::rd_kafka_t,
+pub struct Lane {
+    pub consumer: *mut rd::rd_kafka_t,
+    pub producer: *mut rd::rd_kafka_t,
+    pub delivery: Delivery,
+    pub input: CString,
+    /// The next offset of each partition that had records since the last commit.
+    pub next: Vec<(i32, i64)>,
     queue: *mut rd::rd_kafka_queue_t,
-    producer: *mut rd::rd_kafka_t,
-    topic: *mut rd::rd_kafka_topic_t,
-    input: CString,
-    /// The next offset of each partition that had records in this transaction.
-    next: Vec<(i32, i64)>,
+    topics: Vec<*mut rd::rd_kafka_topic_t>,
+    worker: Worker,
     records: u64,
 }
 
-const TIMEOUT_MS: i32 = 60_000;
-
 pub fn run(run: &Run, group: &str, number: usize, progress: &Progress) -> anyhow::Result<()> {
     let mut lane = open(run, group, number)?;
+    lane.wait_for_all(number, progress)?;
     let interval = Duration::from_millis(run.commit_ms);
     let mut buffer: Vec<*mut rd::rd_kafka_message_t> = vec![ptr::null_mut(); run.batch.max(2)];
     let mut begun: Option<Instant> = None;
@@ -51,11 +57,10 @@ pub fn run(run: &Run, group: &str, number: usize, progress: &Progress) -> anyhow
         if count > 0 {
             progress.first.get_or_init(|| (Instant::now(), usage()));
             if begun.is_none() {
-                // SAFETY: live producer.
-                check("begin", unsafe { rd::rd_kafka_begin_transaction(lane.producer) })?;
+                lane.begin()?;
                 begun = Some(Instant::now());
             }
-            lane.copy(buffer.split_at(count).0)?;
+            lane.pass_on(buffer.split_at(count).0)?;
         }
         if begun.is_some_and(|at| at.elapsed() >= interval || (count == 0 && lane.records > 0)) {
             lane.commit()?;
@@ -88,49 +93,101 @@ fn open(run: &Run, group: &str, number: usize) -> anyhow::Result<Lane> {
     )?
     .with_assignments()
     .open(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
-    let producer = Conf::new(
-        &[
-            ("bootstrap.servers", &run.bootstrap),
-            ("transactional.id", &format!("{group}.{number}")),
-            ("client.id", &format!("loop-{number}")),
-            ("transaction.timeout.ms", "30000"),
-            ("linger.ms", "5"),
-            ("delivery.report.only.error", "true"),
-            ("partitioner", "murmur2_random"),
-            ("queue.buffering.max.messages", "500000"),
-            ("queue.buffering.max.kbytes", "131072"),
-            ("retry.backoff.ms", "10"),
-            ("enable.metrics.push", "false"),
-        ],
-        &run.producer_properties,
-    )?
-    .with_delivery_events()
-    .open(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
-    let (input, output) = (
-        CString::new(run.input.as_str())?,
-        CString::new(run.output.as_str())?,
-    );
+    let producer = open_producer(run, group, number)?;
+    let input = CString::new(run.input.as_str())?;
+    let outputs = run.outputs.iter().map(|name| CString::new(name.as_str()));
+    let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
     // SAFETY: live clients, C strings; the list is freed after its use.
     unsafe {
-        check("init", rd::rd_kafka_init_transactions(producer, TIMEOUT_MS))?;
+        if run.delivery == Delivery::ExactlyOnce {
+            check("init", rd::rd_kafka_init_transactions(producer, TIMEOUT_MS))?;
+        }
         check_code("queue", rd::rd_kafka_poll_set_consumer(consumer))?;
-        let topics = rd::rd_kafka_topic_partition_list_new(1);
-        rd::rd_kafka_topic_partition_list_add(topics, input.as_ptr(), -1);
-        check_code("subscribe", rd::rd_kafka_subscribe(consumer, topics))?;
-        rd::rd_kafka_topic_partition_list_destroy(topics);
+        let subscription = rd::rd_kafka_topic_partition_list_new(1);
+        rd::rd_kafka_topic_partition_list_add(subscription, input.as_ptr(), -1);
+        check_code("subscribe", rd::rd_kafka_subscribe(consumer, subscription))?;
+        rd::rd_kafka_topic_partition_list_destroy(subscription);
         Ok(Lane {
             consumer,
-            queue: rd::rd_kafka_queue_get_consumer(consumer),
             producer,
-            topic: rd::rd_kafka_topic_new(producer, output.as_ptr(), ptr::null_mut()),
+            delivery: run.delivery,
             input,
             next: Vec::new(),
+            queue: rd::rd_kafka_queue_get_consumer(consumer),
+            topics: outputs
+                .iter()
+                .map(|name| rd::rd_kafka_topic_new(producer, name.as_ptr(), ptr::null_mut()))
+                .collect(),
+            worker: Worker::new(run.work),
             records: 0,
         })
     }
 }
 
+fn open_producer(run: &Run, group: &str, number: usize) -> anyhow::Result<*mut rd::rd_kafka_t> {
+    let transactional_id = format!("{group}.{number}");
+    let client_id = format!("loop-{number}");
+    let mut pairs = vec![
+        ("bootstrap.servers", run.bootstrap.as_str()),
+        ("client.id", &client_id),
+        ("linger.ms", "5"),
+        ("enable.idempotence", "true"),
+        ("delivery.report.only.error", "true"),
+        ("partitioner", "murmur2_random"),
+        ("queue.buffering.max.messages", "500000"),
+        ("queue.buffering.max.kbytes", "131072"),
+        ("retry.backoff.ms", "10"),
+        ("enable.metrics.push", "false"),
+    ];
+    if run.delivery == Delivery::ExactlyOnce {
+        pairs.push(("transactional.id", &transactional_id));
+        pairs.push(("transaction.timeout.ms", "30000"));
+    }
+    Conf::new(&pairs, &run.producer_properties)?
+        .with_delivery_events()
+        .open(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER)
+}
+
 impl Lane {
+    /// Until each partition belongs to one lane, and each lane has some.
+    fn wait_for_all(&self, number: usize, progress: &Progress) -> anyhow::Result<()> {
+        let mut early = [ptr::null_mut(); 2];
+        while !STARTED.load(Ordering::Relaxed) {
+            if self.take(&mut early, 10) > 0 {
+                bail!("a record came before all lanes were there");
+            }
+            let count = self.assignment(|list| list.cnt)?;
+            if let Some(own) = progress.assigned.get(number) {
+                own.store(usize::try_from(count)?, Ordering::Relaxed);
+            }
+            let counts = progress.assigned.iter().map(|lane| lane.load(Ordering::Relaxed));
+            let counts: Vec<usize> = counts.collect();
+            if counts.iter().all(|count| *count > 0) && counts.iter().sum::<usize>() == progress.partitions {
+                STARTED.store(true, Ordering::Relaxed);
+            }
+        }
+        // SAFETY: live consumer and list.
+        self.assignment(|list| unsafe { rd::rd_kafka_resume_partitions(self.consumer, list) })
+            .and_then(|code| check_code("resume", code))
+    }
+
+    fn assignment<T>(
+        &self,
+        look: impl FnOnce(&mut rd::rd_kafka_topic_partition_list_t) -> T,
+    ) -> anyhow::Result<T> {
+        let mut list = ptr::null_mut();
+        // SAFETY: live consumer, a place for the list, which is freed after its use.
+        unsafe {
+            check_code(
+                "assignment",
+                rd::rd_kafka_assignment(self.consumer, &raw mut list),
+            )?;
+            let seen = look(&mut *list);
+            rd::rd_kafka_topic_partition_list_destroy(list);
+            Ok(seen)
+        }
+    }
+
     /// Waits for a first record, then takes what is there.
     fn take(&self, buffer: &mut [*mut rd::rd_kafka_message_t], wait_ms: i32) -> usize {
         let start = buffer.as_mut_ptr();
@@ -145,8 +202,7 @@ impl Lane {
         }
     }
 
-    fn copy(&mut self, messages: &[*mut rd::rd_kafka_message_t]) -> anyhow::Result<()> {
-        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    fn pass_on(&mut self, messages: &[*mut rd::rd_kafka_message_t]) -> anyhow::Result<()> {
         for message in messages.iter().copied() {
             // SAFETY: a live message that is ours; freed at the end, when the producer
             // has copied what it needs.
@@ -155,37 +211,20 @@ impl Lane {
                     let text = CStr::from_ptr(rd::rd_kafka_message_errstr(message)).to_string_lossy();
                     bail!("consume: {text}");
                 }
-                let timestamp = rd::rd_kafka_message_timestamp(message, &raw mut kind);
-                let mut arguments = [
-                    argument(Kind::RD_KAFKA_VTYPE_RKT, Value { rkt: self.topic }),
-                    argument(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: COPY }),
-                    argument(
-                        Kind::RD_KAFKA_VTYPE_KEY,
-                        memory((*message).key, (*message).key_len),
-                    ),
-                    argument(
-                        Kind::RD_KAFKA_VTYPE_VALUE,
-                        memory((*message).payload, (*message).len),
-                    ),
-                    argument(
-                        Kind::RD_KAFKA_VTYPE_TIMESTAMP,
-                        Value {
-                            i64_: timestamp.max(0),
-                        },
-                    ),
-                    argument(Kind::RD_KAFKA_VTYPE_END, Value { i: 0 }),
-                ];
-                let mut headers = ptr::null_mut();
-                let found = rd::rd_kafka_message_headers(message, &raw mut headers);
-                let mut count = arguments.len() - 1;
-                if found == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
-                    && let [.., last] = &mut arguments
-                {
-                    let copy = rd::rd_kafka_headers_copy(headers);
-                    *last = argument(Kind::RD_KAFKA_VTYPE_HEADERS, Value { headers: copy });
-                    count += 1;
+                let value = match (*message).payload.cast::<u8>() {
+                    start if start.is_null() => &[],
+                    start => std::slice::from_raw_parts(start, (*message).len),
+                };
+                let value = match self.worker.work(value)? {
+                    Left::Nothing => None,
+                    Left::Same => Some(memory((*message).payload, (*message).len)),
+                    Left::Value(made) => Some(memory(made.as_ptr().cast_mut().cast(), made.len())),
+                };
+                if let Some(value) = value {
+                    for topic in &self.topics {
+                        copy(self.producer, *topic, message, value)?;
+                    }
                 }
-                produce(self.producer, arguments.split_at(count).0)?;
                 self.moved_to((*message).partition, (*message).offset + 1);
                 rd::rd_kafka_message_destroy(message);
             }
@@ -201,35 +240,60 @@ impl Lane {
         }
     }
 
-    fn commit(&mut self) -> anyhow::Result<()> {
-        // SAFETY: live clients; list and metadata are freed after their use.
-        unsafe {
-            check_code("flush", rd::rd_kafka_flush(self.producer, TIMEOUT_MS))?;
-            let list = rd::rd_kafka_topic_partition_list_new(i32::try_from(self.next.len())?);
-            for (partition, offset) in self.next.drain(..) {
-                let element = rd::rd_kafka_topic_partition_list_add(list, self.input.as_ptr(), partition);
-                (*element).offset = offset;
-            }
-            let member = rd::rd_kafka_consumer_group_metadata(self.consumer);
-            let sent = rd::rd_kafka_send_offsets_to_transaction(self.producer, list, member, TIMEOUT_MS);
-            rd::rd_kafka_consumer_group_metadata_destroy(member);
-            rd::rd_kafka_topic_partition_list_destroy(list);
-            check("send offsets", sent)?;
-            check(
-                "commit",
-                rd::rd_kafka_commit_transaction(self.producer, TIMEOUT_MS),
-            )
-        }
-    }
-
     fn close(self) {
         // SAFETY: each handle is freed once, the client last.
         unsafe {
-            rd::rd_kafka_topic_destroy(self.topic);
+            for topic in self.topics {
+                rd::rd_kafka_topic_destroy(topic);
+            }
             rd::rd_kafka_destroy(self.producer);
             rd::rd_kafka_queue_destroy(self.queue);
             rd::rd_kafka_consumer_close(self.consumer);
             rd::rd_kafka_destroy(self.consumer);
         }
+    }
+}
+
+/// Produces key, headers and timestamp of a record, and a value.
+///
+/// # Safety
+/// The handles are live, and `value` is memory that holds as long as the call.
+unsafe fn copy(
+    producer: *mut rd::rd_kafka_t,
+    topic: *mut rd::rd_kafka_topic_t,
+    message: *mut rd::rd_kafka_message_t,
+    value: Value,
+) -> anyhow::Result<()> {
+    let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: by contract.
+    unsafe {
+        let timestamp = rd::rd_kafka_message_timestamp(message, &raw mut kind);
+        let mut arguments = [
+            argument(Kind::RD_KAFKA_VTYPE_RKT, Value { rkt: topic }),
+            argument(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: COPY }),
+            argument(
+                Kind::RD_KAFKA_VTYPE_KEY,
+                memory((*message).key, (*message).key_len),
+            ),
+            argument(Kind::RD_KAFKA_VTYPE_VALUE, value),
+            argument(
+                Kind::RD_KAFKA_VTYPE_TIMESTAMP,
+                Value {
+                    i64_: timestamp.max(0),
+                },
+            ),
+            argument(Kind::RD_KAFKA_VTYPE_END, Value { i: 0 }),
+        ];
+        let mut headers = ptr::null_mut();
+        let found = rd::rd_kafka_message_headers(message, &raw mut headers);
+        let mut count = arguments.len() - 1;
+        if found == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            && let [.., last] = &mut arguments
+        {
+            let copy = rd::rd_kafka_headers_copy(headers);
+            *last = argument(Kind::RD_KAFKA_VTYPE_HEADERS, Value { headers: copy });
+            count += 1;
+        }
+        produce(producer, arguments.split_at(count).0)
     }
 }

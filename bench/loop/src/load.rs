@@ -40,23 +40,25 @@ pub fn load(load: &Load) -> anyhow::Result<()> {
     // SAFETY: live handles, freed once at the end; key and value are copied.
     unsafe {
         let topic = rd::rd_kafka_topic_new(producer, name.as_ptr(), ptr::null_mut());
-        for number in 0..load.records {
+        for number in load.first..load.first + load.records {
             fill(number, load.value_bytes, &mut key, &mut value)?;
-            produce(
-                producer,
-                &[
-                    argument(Kind::RD_KAFKA_VTYPE_RKT, Value { rkt: topic }),
-                    argument(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: COPY }),
-                    argument(
-                        Kind::RD_KAFKA_VTYPE_KEY,
-                        memory(key.as_mut_ptr().cast(), key.len()),
-                    ),
-                    argument(
-                        Kind::RD_KAFKA_VTYPE_VALUE,
-                        memory(value.as_mut_ptr().cast(), value.len()),
-                    ),
-                ],
-            )?;
+            let mut arguments = vec![
+                argument(Kind::RD_KAFKA_VTYPE_RKT, Value { rkt: topic }),
+                argument(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: COPY }),
+                argument(
+                    Kind::RD_KAFKA_VTYPE_KEY,
+                    memory(key.as_mut_ptr().cast(), key.len()),
+                ),
+                argument(
+                    Kind::RD_KAFKA_VTYPE_VALUE,
+                    memory(value.as_mut_ptr().cast(), value.len()),
+                ),
+            ];
+            if load.ids {
+                let headers = header("message-id", &number.to_string())?;
+                arguments.push(argument(Kind::RD_KAFKA_VTYPE_HEADERS, Value { headers }));
+            }
+            produce(producer, &arguments)?;
         }
         check_code("flush", rd::rd_kafka_flush(producer, 120_000))?;
         rd::rd_kafka_topic_destroy(topic);
@@ -65,7 +67,24 @@ pub fn load(load: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An order, as a shop might send it.
+/// Headers with one. They go to the record that is produced with them.
+fn header(name: &str, value: &str) -> anyhow::Result<*mut rd::rd_kafka_headers_t> {
+    // SAFETY: a new list; name and value are copied, with their lengths.
+    unsafe {
+        let headers = rd::rd_kafka_headers_new(1);
+        let added = rd::rd_kafka_header_add(
+            headers,
+            name.as_ptr().cast(),
+            name.len().try_into()?,
+            value.as_ptr().cast(),
+            value.len().try_into()?,
+        );
+        check_code("header", added)?;
+        Ok(headers)
+    }
+}
+
+/// An order, as a shop might send it; amounts in cents.
 fn fill(number: u64, bytes: usize, key: &mut String, value: &mut String) -> std::fmt::Result {
     // Multiplying by an odd constant scatters the keys without a generator's cost.
     let user = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
@@ -74,9 +93,8 @@ fn fill(number: u64, bytes: usize, key: &mut String, value: &mut String) -> std:
     value.clear();
     write!(
         value,
-        r#"{{"order":{number},"user":"user-{user:06}","amount":{}.{:02},"currency":"EUR","note":""#,
-        number % 997,
-        number % 100
+        r#"{{"order":{number},"user":"user-{user:06}","amount":{},"currency":"EUR","note":""#,
+        number % 99_700
     )?;
     while value.len() + 2 < bytes {
         value.push(char::from(

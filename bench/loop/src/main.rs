@@ -1,12 +1,14 @@
 //! The hand-written loop that Strait is measured against, and the loader for both.
 
+mod commit;
 mod lane;
 mod load;
 mod raw;
 mod run;
 mod usage;
+mod work;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(about = "A consume-transform-produce loop by hand, exactly once, as the yardstick for Strait")]
@@ -37,6 +39,12 @@ pub struct Load {
     /// Bytes of a value, about.
     #[arg(long, default_value_t = 200)]
     value_bytes: usize,
+    /// The first record's number; its value and its id come of it.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Put the number into a header `message-id`.
+    #[arg(long)]
+    ids: bool,
     /// librdkafka's own keys, as `key=value`.
     #[arg(long = "set")]
     properties: Vec<String>,
@@ -48,9 +56,13 @@ pub struct Run {
     bootstrap: String,
     #[arg(long)]
     input: String,
-    /// Created with the input's partition count if it is missing.
-    #[arg(long)]
-    output: String,
+    /// Created with the input's partition count if it is missing. Several for `fan-out`.
+    #[arg(long = "output", required = true)]
+    outputs: Vec<String>,
+    #[arg(long, value_enum, default_value_t = Work::Identity)]
+    work: Work,
+    #[arg(long, value_enum, default_value_t = Delivery::ExactlyOnce)]
+    delivery: Delivery,
     /// The consumer group; a fresh one unless given.
     #[arg(long)]
     group: Option<String>,
@@ -67,6 +79,25 @@ pub struct Run {
     /// librdkafka's own keys for the producers, as `key=value`.
     #[arg(long = "producer")]
     producer_properties: Vec<String>,
+}
+
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Work {
+    /// It is copied.
+    Identity,
+    /// It is copied if its value contains `"order":` and a number that ends in 7.
+    Filter,
+    /// Its value is parsed, dropped in one case of five, changed and written again.
+    Json,
+    /// It is copied to each output.
+    FanOut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Delivery {
+    ExactlyOnce,
+    AtLeastOnce,
 }
 
 fn main() -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use rdkafka::bindings as rd;
@@ -70,6 +71,10 @@ impl Conf {
     }
 }
 
+/// Until all lanes have their partitions nothing is fetched: what one took meanwhile, and another got
+/// assigned, would be copied twice.
+pub static STARTED: AtomicBool = AtomicBool::new(false);
+
 unsafe extern "C" fn on_rebalance(
     client: *mut rd::rd_kafka_t,
     code: rd::rd_kafka_resp_err_t,
@@ -86,6 +91,9 @@ unsafe extern "C" fn on_rebalance(
             (true, false) => drop_error(rd::rd_kafka_incremental_unassign(client, partitions)),
             (false, true) => drop(rd::rd_kafka_assign(client, partitions)),
             (false, false) => drop(rd::rd_kafka_assign(client, ptr::null())),
+        }
+        if assigned && !STARTED.load(Ordering::Relaxed) {
+            rd::rd_kafka_pause_partitions(client, partitions);
         }
     }
 }

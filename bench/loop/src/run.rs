@@ -1,5 +1,6 @@
 //! The lanes together, and what they cost.
 
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
@@ -14,13 +15,17 @@ const ASK: Duration = Duration::from_secs(10);
 
 pub fn run(run: &Run) -> anyhow::Result<()> {
     let (expected, partitions) = size_of(&run.bootstrap, &run.input)?;
-    load::create(&run.bootstrap, &run.output, partitions)?;
+    for output in &run.outputs {
+        load::create(&run.bootstrap, output, partitions)?;
+    }
     let stamp = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)?
         .as_millis();
     let group = run.group.clone().unwrap_or_else(|| format!("loop-{stamp}"));
     let progress = Progress {
         expected,
+        partitions: usize::try_from(partitions)?,
+        assigned: (0..run.lanes).map(|_| AtomicUsize::new(0)).collect(),
         ..Progress::default()
     };
     std::thread::scope(|scope| {

@@ -1,0 +1,75 @@
+//! How long a record takes at a rate that leaves room.
+
+use anyhow::Result;
+
+use super::{STRAIT, STREAMS, Scope, steady_bars, steady_table, steady_verdict};
+use crate::report::{Bound, Chapter};
+use crate::run::Task;
+use crate::steady::{self, MEASURE, SETTLE, SteadySeries, Stream};
+use crate::work::Work;
+
+const STREAM: Stream = Stream {
+    per_second: 5_000,
+    partitions: 6,
+    pipelines: 1,
+};
+
+pub fn measure(scope: &mut Scope) -> Result<Chapter> {
+    let tasks: Vec<_> = scope
+        .with_other(vec![STRAIT, STREAMS])
+        .into_iter()
+        .map(|contender| {
+            let label = contender.label(&scope.lab.programs);
+            (label, Task::new(contender, Work::Json), STREAM)
+        })
+        .collect();
+    let all = steady::rounds(&scope.lab, &tasks, scope.rounds, &mut *scope.progress)?;
+    let title = format!("end to end at {} records/s", STREAM.per_second);
+    let bars = vec![
+        steady_bars("latency-p50", &format!("{title}: p50, ms"), &all, |run| {
+            run.p50_ms
+        }),
+        steady_bars("latency-p99", &format!("{title}: p99, ms"), &all, |run| {
+            run.p99_ms
+        }),
+    ];
+    Ok(Chapter {
+        name: "latency",
+        title: "End-to-end latency",
+        method: format!(
+            "JSON work at {} records/s, exactly once, defaults on both sides: from the moment when the input was \
+             appended to the moment when a reader of committed records has the output, in milliseconds. {} s count, \
+             after {} s to settle.",
+            STREAM.per_second,
+            MEASURE.as_secs(),
+            SETTLE.as_secs()
+        ),
+        tables: vec![steady_table(&all)],
+        bars,
+        verdicts: judge(&all),
+        series: Vec::new(),
+        steady: all,
+    })
+}
+
+fn judge(all: &[SteadySeries]) -> Vec<crate::report::Verdict> {
+    let (Some(ours), Some(theirs)) = (all.first(), all.last()) else {
+        return Vec::new();
+    };
+    let third = Bound::AtMost(1.0 / 3.0);
+    let what = |what: &str| format!("{what} / Kafka Streams', {} records/s", STREAM.per_second);
+    [
+        steady_verdict('G', what("p50"), (ours, theirs), |run| run.p50_ms, third),
+        steady_verdict('G', what("p99"), (ours, theirs), |run| run.p99_ms, third),
+        steady_verdict(
+            'G',
+            what("broker CPU"),
+            (ours, theirs),
+            |run| run.broker_us,
+            Bound::AtMost(1.0),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
