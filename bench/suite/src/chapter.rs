@@ -19,7 +19,7 @@ use crate::lab::{Lab, Wanted};
 use crate::report::{Bars, Bound, Cell, Chapter, Table, Verdict};
 use crate::run::{Input, Task};
 use crate::series::{self, Series};
-use crate::steady::{Steady, SteadySeries};
+use crate::steady::{self, Span, Steady, SteadySeries, Stream};
 use crate::work::Work;
 
 /// Measures one.
@@ -62,6 +62,8 @@ pub struct Scope {
     pub rounds: usize,
     /// Of the records that a chapter would take.
     pub share: f64,
+    /// Of a run at a steady rate.
+    pub span: Span,
     pub progress: Box<dyn FnMut(&str)>,
 }
 
@@ -108,6 +110,10 @@ impl Scope {
 
     pub fn rounds(&mut self, input: &Input, tasks: &[Task]) -> Result<Vec<Series>> {
         self.run(input, tasks, self.rounds)
+    }
+
+    pub fn steady(&mut self, tasks: &[(String, Task, Stream)]) -> Result<Vec<SteadySeries>> {
+        steady::rounds(&self.lab, tasks, (self.rounds, self.span), &mut *self.progress)
     }
 
     /// The revision to compare with, if there is one, right behind Strait.

@@ -27,6 +27,7 @@ use contender::Programs;
 use lab::Lab;
 use machine::Machine;
 use report::Report;
+use steady::Span;
 
 #[derive(Parser)]
 #[command(about = "Measures Strait beside a loop written by hand and Kafka Streams")]
@@ -81,6 +82,7 @@ fn main() -> Result<()> {
         lab: Lab::open(programs, &mut |line| bar.set_message(line.to_owned()))?,
         rounds: if cli.quick { 1 } else { cli.rounds.max(1) },
         share: if cli.quick { 0.1 } else { 1.0 },
+        span: if cli.quick { Span::QUICK } else { Span::WHOLE },
         progress: Box::new({
             let bar = bar.clone();
             move |line| {

@@ -13,9 +13,26 @@ use crate::run::Task;
 use crate::stream::{Reader, Sender, percentile, within};
 use crate::work::Work;
 
-/// Before anything counts: code is compiled, groups have settled.
-pub const SETTLE: Duration = Duration::from_secs(10);
-pub const MEASURE: Duration = Duration::from_secs(15);
+/// How long a run takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// Before anything counts: code is compiled, groups have settled.
+    pub settle: Duration,
+    /// What counts.
+    pub measure: Duration,
+}
+
+impl Span {
+    pub const WHOLE: Self = Self {
+        settle: Duration::from_secs(10),
+        measure: Duration::from_secs(15),
+    };
+    pub const QUICK: Self = Self {
+        settle: Duration::from_secs(4),
+        measure: Duration::from_secs(3),
+    };
+}
+
 /// The last records come through.
 const DRAIN: Duration = Duration::from_secs(2);
 const END_MAX: Duration = Duration::from_mins(1);
@@ -43,7 +60,7 @@ pub struct Steady {
 }
 
 /// Runs it once.
-pub fn once(lab: &Lab, task: &Task, stream: Stream) -> Result<Steady> {
+pub fn once(lab: &Lab, task: &Task, stream: Stream, span: Span) -> Result<Steady> {
     let (name, bootstrap) = (lab.name(), lab.bootstrap());
     let names: Vec<String> = (0..stream.pipelines).map(|n| format!("{name}.{n}")).collect();
     let inputs: Vec<String> = names.iter().map(|name| format!("{name}.in")).collect();
@@ -75,9 +92,9 @@ pub fn once(lab: &Lab, task: &Task, stream: Stream) -> Result<Steady> {
     let sender = Sender::start(&bootstrap, &inputs, stream.per_second)?;
     let mut running = Running::start(command, &folder.path().join("log"), lab.broker_pid()?)?;
     // These spans are the measurement itself: there is no condition to wait for.
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(span.settle);
     let from = now_ms();
-    std::thread::sleep(MEASURE);
+    std::thread::sleep(span.measure);
     let to = now_ms();
     std::thread::sleep(DRAIN);
     sender.stop()?;
@@ -86,7 +103,7 @@ pub fn once(lab: &Lab, task: &Task, stream: Stream) -> Result<Steady> {
     let took = within(&reader.stop()?, from, to)?;
     lab.forget(&name)?;
     let kept = if task.work == Work::Json { 4 } else { 5 };
-    let expected = usize::try_from(stream.per_second * MEASURE.as_secs() * kept / 5)?;
+    let expected = usize::try_from(stream.per_second * span.measure.as_secs() * kept / 5)?;
     ensure!(
         took.len() * 10 > expected * 9,
         "only {} of some {expected} records came through; {}",
@@ -140,7 +157,7 @@ impl SteadySeries {
 pub fn rounds(
     lab: &Lab,
     tasks: &[(String, Task, Stream)],
-    count: usize,
+    (count, span): (usize, Span),
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<SteadySeries>> {
     let mut all: Vec<SteadySeries> = tasks
@@ -152,7 +169,7 @@ pub fn rounds(
         .collect();
     for round in 0..count {
         for ((label, task, stream), series) in tasks.iter().zip(&mut all) {
-            let run = once(lab, task, *stream).with_context(|| label.clone())?;
+            let run = once(lab, task, *stream, span).with_context(|| label.clone())?;
             progress(&format!(
                 "{}/{count} {label}: p50 {} ms, p99 {} ms, client {:.1} µs, broker {:.1} µs, {:.0} MiB",
                 round + 1,

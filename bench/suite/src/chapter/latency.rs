@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{STRAIT, STREAMS, Scope, steady_bars, steady_table, steady_verdict};
 use crate::report::{Bound, Chapter};
 use crate::run::Task;
-use crate::steady::{self, MEASURE, SETTLE, SteadySeries, Stream};
+use crate::steady::{SteadySeries, Stream};
 use crate::work::Work;
 
 const STREAM: Stream = Stream {
@@ -23,7 +23,7 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
             (label, Task::new(contender, Work::Json), STREAM)
         })
         .collect();
-    let all = steady::rounds(&scope.lab, &tasks, scope.rounds, &mut *scope.progress)?;
+    let all = scope.steady(&tasks)?;
     let title = format!("end to end at {} records/s", STREAM.per_second);
     let bars = vec![
         steady_bars("latency-p50", &format!("{title}: p50, ms"), &all, |run| {
@@ -41,8 +41,8 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
              appended to the moment when a reader of committed records has the output, in milliseconds. {} s count, \
              after {} s to settle.",
             STREAM.per_second,
-            MEASURE.as_secs(),
-            SETTLE.as_secs()
+            scope.span.measure.as_secs(),
+            scope.span.settle.as_secs()
         ),
         tables: vec![steady_table(&all)],
         bars,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{STRAIT, Scope, steady_bars, steady_table, steady_verdict};
 use crate::report::{Bound, Chapter};
 use crate::run::Task;
-use crate::steady::{self, Stream};
+use crate::steady::Stream;
 use crate::work::Work;
 
 const PER_SECOND: u64 = 50_000;
@@ -25,7 +25,7 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
             (label, Task::new(STRAIT, Work::Identity), stream)
         })
         .collect();
-    let all = steady::rounds(&scope.lab, &tasks, scope.rounds, &mut *scope.progress)?;
+    let all = scope.steady(&tasks)?;
     let verdicts = PARTITIONS
         .iter()
         .zip(&all)

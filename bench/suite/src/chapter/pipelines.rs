@@ -7,7 +7,7 @@ use super::{STRAIT, Scope, steady_table, steady_verdict};
 use crate::figures::Spread;
 use crate::report::{Bound, Chapter, Verdict};
 use crate::run::Task;
-use crate::steady::{self, SteadySeries, Stream};
+use crate::steady::{SteadySeries, Stream};
 use crate::work::Work;
 
 const PER_SECOND: u64 = 10_000;
@@ -27,7 +27,7 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
         (format!("Strait, {pipelines} pipelines"), task, stream)
     };
     let tasks = [task(1), task(MANY)];
-    let all = steady::rounds(&scope.lab, &tasks, scope.rounds, &mut *scope.progress)?;
+    let all = scope.steady(&tasks)?;
     Ok(Chapter {
         name: "pipelines",
         title: "Many pipelines in one process",

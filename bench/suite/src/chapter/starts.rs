@@ -21,7 +21,6 @@ const RECORDS: u64 = 100_000;
 const PER_SECOND: u64 = 5_000;
 const PARTITIONS: i32 = 6;
 const PROCESSES: usize = 3;
-const SETTLE: Duration = Duration::from_secs(8);
 /// In which the pause after a restart shows.
 const AFTER: Duration = Duration::from_secs(8);
 const LIMIT: Duration = Duration::from_mins(1);
@@ -40,7 +39,7 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
             (scope.progress)(&format!("{}: {label}: first commit after {took:.2} s", round + 1));
             seconds.push(took);
         }
-        let pause = restart(&scope.lab)?;
+        let pause = restart(&scope.lab, scope.span.settle)?;
         (scope.progress)(&format!("{}: a restart is felt for {pause:.2} s", round + 1));
         pauses.push(pause);
     }
@@ -124,7 +123,7 @@ fn first_commit(scope: &mut Scope, contender: &Contender) -> Result<f64> {
 }
 
 /// Seconds for which some partition stood still.
-fn restart(lab: &Lab) -> Result<f64> {
+fn restart(lab: &Lab, settle: Duration) -> Result<f64> {
     let name = lab.name();
     let (inputs, outputs) = ([format!("{name}.in")], [format!("{name}.out0")]);
     lab.topics.create(&inputs[0], PARTITIONS, true)?;
@@ -142,7 +141,7 @@ fn restart(lab: &Lab) -> Result<f64> {
     let reader = Reader::start(&bootstrap, &outputs, PARTITIONS)?;
     let sender = Sender::start(&bootstrap, &inputs, PER_SECOND)?;
     // The group settles; then these spans are what is measured.
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(settle);
     let from = now_ms();
     let own = folder.path().join("0");
     processes.swap_remove(0).end(LIMIT)?;
