@@ -19,7 +19,7 @@ use crate::lab::{Lab, Wanted};
 use crate::report::{Bars, Bound, Cell, Chapter, Table, Verdict};
 use crate::run::{Input, Task};
 use crate::series::{self, Series};
-use crate::steady::{self, Span, Steady, SteadySeries, Stream};
+use crate::steady::{self, Span, Steady, Stream};
 use crate::work::Work;
 
 /// Measures one.
@@ -112,7 +112,7 @@ impl Scope {
         self.run(input, tasks, self.rounds)
     }
 
-    pub fn steady(&mut self, tasks: &[(String, Task, Stream)]) -> Result<Vec<SteadySeries>> {
+    pub fn steady(&mut self, tasks: &[(String, Task, Stream)]) -> Result<Vec<Series<Steady>>> {
         steady::rounds(&self.lab, tasks, (self.rounds, self.span), &mut *self.progress)
     }
 
@@ -160,7 +160,7 @@ fn table(series: &[Series]) -> Table {
 }
 
 /// One bar for each series.
-fn bars(name: &str, title: &str, series: &[Series], of: fn(&Figures) -> f64) -> Bars {
+fn bars<R>(name: &str, title: &str, series: &[Series<R>], of: fn(&R) -> f64) -> Bars {
     let rows = series
         .iter()
         .filter_map(|series| Some((series.label.clone(), series.spread(of)?)));
@@ -178,11 +178,11 @@ fn find<'s>(scope: &Scope, series: &'s [Series], contender: &Contender, work: &W
 }
 
 /// How two series compare, round by round, against a target.
-fn verdict(
+fn verdict<R>(
     target: char,
     what: &str,
-    (ours, theirs): (Option<&Series>, Option<&Series>),
-    of: fn(&Figures) -> f64,
+    (ours, theirs): (Option<&Series<R>>, Option<&Series<R>>),
+    of: fn(&R) -> f64,
     bound: Bound,
 ) -> Option<Verdict> {
     let measured = Spread::of_ratios(&ours?.values(of), &theirs?.values(of))?;
@@ -204,7 +204,7 @@ fn better<'s>(a: Option<&'s Series>, b: Option<&'s Series>, of: fn(&Figures) -> 
 }
 
 /// One row for each series.
-fn steady_table(all: &[SteadySeries]) -> Table {
+fn steady_table(all: &[Series<Steady>]) -> Table {
     let columns = [
         "",
         "p50 ms",
@@ -214,7 +214,7 @@ fn steady_table(all: &[SteadySeries]) -> Table {
         "broker CPU µs",
         "peak memory MiB",
     ];
-    let row = |series: &SteadySeries| {
+    let row = |series: &Series<Steady>| {
         let cell = |of, digits| Cell::Spread {
             spread: series.spread(of),
             digits,
@@ -233,31 +233,4 @@ fn steady_table(all: &[SteadySeries]) -> Table {
         columns: columns.map(str::to_owned).to_vec(),
         rows: all.iter().map(row).collect(),
     }
-}
-
-fn steady_bars(name: &str, title: &str, all: &[SteadySeries], of: fn(&Steady) -> f64) -> Bars {
-    let rows = all
-        .iter()
-        .filter_map(|series| Some((series.label.clone(), series.spread(of)?)));
-    Bars {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        rows: rows.collect(),
-    }
-}
-
-fn steady_verdict(
-    target: char,
-    what: String,
-    (ours, theirs): (&SteadySeries, &SteadySeries),
-    of: fn(&Steady) -> f64,
-    bound: Bound,
-) -> Option<Verdict> {
-    Some(Verdict {
-        target,
-        what,
-        measured: Spread::of_ratios(&ours.values(of), &theirs.values(of))?,
-        bound,
-        unit: "",
-    })
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::figures::Spread;
 use crate::machine::Machine;
 use crate::series::Series;
-use crate::steady::SteadySeries;
+use crate::steady::Steady;
 
 /// One question, and what came of it.
 #[derive(Debug, Serialize)]
@@ -27,7 +27,7 @@ pub struct Chapter {
     pub verdicts: Vec<Verdict>,
     /// All runs.
     pub series: Vec<Series>,
-    pub steady: Vec<SteadySeries>,
+    pub steady: Vec<Series<Steady>>,
 }
 
 #[derive(Debug, Serialize)]

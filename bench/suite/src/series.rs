@@ -11,17 +11,17 @@ use crate::topics::Content;
 
 /// What came of one contender, round by round.
 #[derive(Debug, Clone, Serialize)]
-pub struct Series {
+pub struct Series<R = Figures> {
     pub label: String,
-    pub runs: Vec<Figures>,
+    pub runs: Vec<R>,
 }
 
-impl Series {
-    pub fn values(&self, of: impl Fn(&Figures) -> f64) -> Vec<f64> {
+impl<R> Series<R> {
+    pub fn values(&self, of: fn(&R) -> f64) -> Vec<f64> {
         self.runs.iter().map(of).collect()
     }
 
-    pub fn spread(&self, of: impl Fn(&Figures) -> f64) -> Option<Spread> {
+    pub fn spread(&self, of: fn(&R) -> f64) -> Option<Spread> {
         Spread::of(self.values(of))
     }
 }

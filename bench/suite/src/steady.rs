@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::contender::Job;
-use crate::figures::Spread;
 use crate::lab::Lab;
 use crate::process::{Running, Sample, now_ms};
 use crate::run::Task;
+use crate::series::Series;
 use crate::stream::{Reader, Sender, percentile, within};
 use crate::work::Work;
 
@@ -136,33 +136,16 @@ fn figures(took: &[i64], samples: &[Sample], (from, to): (i64, i64), stream: Str
     })
 }
 
-/// One task, round by round.
-#[derive(Debug, Clone, Serialize)]
-pub struct SteadySeries {
-    pub label: String,
-    pub runs: Vec<Steady>,
-}
-
-impl SteadySeries {
-    pub fn values(&self, of: fn(&Steady) -> f64) -> Vec<f64> {
-        self.runs.iter().map(of).collect()
-    }
-
-    pub fn spread(&self, of: fn(&Steady) -> f64) -> Option<Spread> {
-        Spread::of(self.values(of))
-    }
-}
-
 /// All tasks in turn, so often.
 pub fn rounds(
     lab: &Lab,
     tasks: &[(String, Task, Stream)],
     (count, span): (usize, Span),
     progress: &mut dyn FnMut(&str),
-) -> Result<Vec<SteadySeries>> {
-    let mut all: Vec<SteadySeries> = tasks
+) -> Result<Vec<Series<Steady>>> {
+    let mut all: Vec<Series<Steady>> = tasks
         .iter()
-        .map(|(label, ..)| SteadySeries {
+        .map(|(label, ..)| Series {
             label: label.clone(),
             runs: Vec::new(),
         })

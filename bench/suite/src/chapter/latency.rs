@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use super::{STRAIT, STREAMS, Scope, steady_bars, steady_table, steady_verdict};
+use super::{STRAIT, STREAMS, Scope, bars, steady_table, verdict};
 use crate::report::{Bound, Chapter};
 use crate::run::Task;
-use crate::steady::{SteadySeries, Stream};
+use crate::series::Series;
+use crate::steady::{Steady, Stream};
 use crate::work::Work;
 
 const STREAM: Stream = Stream {
@@ -25,11 +26,11 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
         .collect();
     let all = scope.steady(&tasks)?;
     let title = format!("end to end at {} records/s", STREAM.per_second);
-    let bars = vec![
-        steady_bars("latency-p50", &format!("{title}: p50, ms"), &all, |run| {
+    let pictures = vec![
+        bars("latency-p50", &format!("{title}: p50, ms"), &all, |run| {
             run.p50_ms
         }),
-        steady_bars("latency-p99", &format!("{title}: p99, ms"), &all, |run| {
+        bars("latency-p99", &format!("{title}: p99, ms"), &all, |run| {
             run.p99_ms
         }),
     ];
@@ -45,26 +46,24 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
             scope.span.settle.as_secs()
         ),
         tables: vec![steady_table(&all)],
-        bars,
+        bars: pictures,
         verdicts: judge(&all),
         series: Vec::new(),
         steady: all,
     })
 }
 
-fn judge(all: &[SteadySeries]) -> Vec<crate::report::Verdict> {
-    let (Some(ours), Some(theirs)) = (all.first(), all.last()) else {
-        return Vec::new();
-    };
+fn judge(all: &[Series<Steady>]) -> Vec<crate::report::Verdict> {
+    let pair = (all.first(), all.last());
     let third = Bound::AtMost(1.0 / 3.0);
     let what = |what: &str| format!("{what} / Kafka Streams', {} records/s", STREAM.per_second);
     [
-        steady_verdict('G', what("p50"), (ours, theirs), |run| run.p50_ms, third),
-        steady_verdict('G', what("p99"), (ours, theirs), |run| run.p99_ms, third),
-        steady_verdict(
+        verdict('G', &what("p50"), pair, |run| run.p50_ms, third),
+        verdict('G', &what("p99"), pair, |run| run.p99_ms, third),
+        verdict(
             'G',
-            what("broker CPU"),
-            (ours, theirs),
+            &what("broker CPU"),
+            pair,
             |run| run.broker_us,
             Bound::AtMost(1.0),
         ),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{STRAIT, Scope, steady_bars, steady_table, steady_verdict};
+use super::{STRAIT, Scope, bars, steady_table, verdict};
 use crate::report::{Bound, Chapter};
 use crate::run::Task;
 use crate::steady::Stream;
@@ -32,10 +32,10 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
         .skip(1)
         .filter_map(|((partitions, bound), series)| {
             let what = format!("client CPU at {partitions} partitions / at 6, {PER_SECOND} records/s");
-            steady_verdict(
+            verdict(
                 'I',
-                what,
-                (series, all.first()?),
+                &what,
+                (Some(series), all.first()),
                 |run| run.client_us,
                 Bound::AtMost(*bound),
             )
@@ -46,7 +46,7 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
         title: "Partitions",
         method: format!("Identity, exactly once, at {PER_SECOND} records/s."),
         tables: vec![steady_table(&all)],
-        bars: vec![steady_bars("partitions", "client CPU µs a record", &all, |run| {
+        bars: vec![bars("partitions", "client CPU µs a record", &all, |run| {
             run.client_us
         })],
         verdicts,

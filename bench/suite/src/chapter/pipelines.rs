@@ -3,11 +3,12 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{STRAIT, Scope, steady_table, steady_verdict};
+use super::{STRAIT, Scope, steady_table, verdict};
 use crate::figures::Spread;
 use crate::report::{Bound, Chapter, Verdict};
 use crate::run::Task;
-use crate::steady::{SteadySeries, Stream};
+use crate::series::Series;
+use crate::steady::{Steady, Stream};
 use crate::work::Work;
 
 const PER_SECOND: u64 = 10_000;
@@ -43,14 +44,14 @@ pub fn measure(scope: &mut Scope) -> Result<Chapter> {
     })
 }
 
-fn judge(all: &[SteadySeries]) -> Vec<Verdict> {
+fn judge(all: &[Series<Steady>]) -> Vec<Verdict> {
     let [one, many] = all else {
         return Vec::new();
     };
-    let cpu = steady_verdict(
+    let cpu = verdict(
         'J',
-        format!("client CPU of {MANY} pipelines / of one, the same load"),
-        (many, one),
+        &format!("client CPU of {MANY} pipelines / of one, the same load"),
+        (Some(many), Some(one)),
         |run| run.client_us,
         Bound::AtMost(1.3),
     );
